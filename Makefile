@@ -1,0 +1,38 @@
+# make setup | run | test | check | bench - everything happens in .venv of this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup run test check format bench clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: setup  ## a whole study on the embedded default: 84 members, table, report
+	$(BIN)/ensemble-mtl run configs/quickstart.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, format, types, import contracts, every shipped configuration
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	for config in configs/*.yaml; do $(BIN)/ensemble-mtl validate "$$config" || exit 1; done
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,233 @@
+"""The study as its author writes it: typed, frozen, unknown keys refused.
+
+A *component* (data source, split, convolution, optimiser, schedule, launcher) is a name,
+or a mapping with ``name`` and that component's own options; its options are declared in
+the component's own file and checked here.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from ensemble_mtl import registry
+
+TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base, path.expanduser()).resolve()
+
+
+ConfigPath = Annotated[Path, AfterValidator(_resolve)]
+"""A path in a configuration: absolute, or relative to the configuration's own folder."""
+
+
+def _component(package: str, value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, registry.Options):
+        return value
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        raise PydanticCustomError("component", "expected a name, or a mapping with 'name'")
+    try:
+        module = registry.load(package, given["name"])
+    except ValueError as error:
+        raise PydanticCustomError("component", "{reason}", {"reason": str(error)}) from None
+    try:
+        return module.Options.model_validate(given, context=info.context)
+    except ValidationError as error:
+        raise PydanticCustomError("nested", "invalid options", {"inner": error.errors()}) from None
+
+
+# One alias per family of extensions; the values are the families' own Options models.
+SourceOptions = Annotated[Any, BeforeValidator(partial(_component, "sources"))]
+SplitOptions = Annotated[Any, BeforeValidator(partial(_component, "data.split"))]
+ConvOptions = Annotated[Any, BeforeValidator(partial(_component, "models.conv"))]
+OptimizerOptions = Annotated[Any, BeforeValidator(partial(_component, "train.optimizer"))]
+ScheduleOptions = Annotated[Any, BeforeValidator(partial(_component, "train.schedule"))]
+LauncherOptions = Annotated[Any, BeforeValidator(partial(_component, "launch"))]
+
+
+class Section(BaseModel):
+    """Base of the configuration's sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class GraphConfig(Section):
+    """How atoms become a graph; for sources that give their own bonds, leave it out."""
+
+    radius: PositiveFloat = 7.0
+    """Cut-off of the neighbour list, in ``radius_unit``."""
+    radius_unit: Literal["angstrom", "bohr"] = "angstrom"
+    periodic: bool = False
+    """Whether periodic images are neighbours; needs a source that knows its cell."""
+
+
+class TaskConfig(Section):
+    """One property to learn."""
+
+    target: str
+    """Name of the source's target column, e.g. ``mixing_enthalpy``."""
+    label: str | None = None
+    """How figures call it; the target's name if left out."""
+    weight: PositiveFloat = 1.0
+    """Weight of the task's loss in a multi-task member."""
+
+
+class NormalizeConfig(Section):
+    """Scaling of inputs and targets before training."""
+
+    method: Literal["minmax", "standard"] = "minmax"
+    fit_on: Literal["train", "all"] = "train"
+    """Which graphs the scale is taken from; ``all`` is what Lupo Pasini 2022 did."""
+
+
+class ModelConfig(Section):
+    """Trunk of graph convolutions with one head per task."""
+
+    conv: ConvOptions = "pna"
+    layers: PositiveInt = 6
+    width: PositiveInt = 20
+    pooling: Literal["mean", "sum"] = "mean"
+    heads: tuple[PositiveInt, ...] = (50, 25)
+    """Widths of the fully connected layers of each head, before its output."""
+    edge_basis: PositiveInt | None = None
+    """Number of Gaussians that expand the edge length into edge features; none if left out."""
+
+
+class StoppingConfig(Section):
+    """Early stopping on the validation loss."""
+
+    patience: PositiveInt = 10
+    """Epochs without a new best validation loss after which a member stops."""
+
+
+class TrainConfig(Section):
+    """Optimisation of one member."""
+
+    epochs: PositiveInt = 200
+    batch_size: PositiveInt = 64
+    optimizer: OptimizerOptions = "adam"
+    schedule: ScheduleOptions = "constant"
+    early_stopping: StoppingConfig | None = StoppingConfig()
+    dtype: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_seconds: PositiveFloat = 60.0
+    """Least time between two checkpoints of a member; the last epoch is always kept."""
+
+
+class ProbeConfig(Section):
+    """Curvature of each task's loss with respect to the shared parameters."""
+
+    epochs: tuple[int | Literal["end"], ...] = (0, "end")
+    """When to probe: 0 is before training, ``end`` is the member's last epoch."""
+    graphs: PositiveInt = 64
+    """Size of the fixed probe set, drawn from the training part."""
+    trace_samples: PositiveInt = 100
+    lanczos_steps: PositiveInt = 30
+    lanczos_starts: PositiveInt = 1
+
+
+class LaunchConfig(Section):
+    """Where the members run."""
+
+    launcher: LauncherOptions = "local"
+    members_per_shard: PositiveInt = 12
+    """Largest number of members trained together in one stack."""
+    retries: int = Field(1, ge=0)
+    """How often a shard whose worker died is given to a new worker."""
+
+
+class StudyConfig(Section):
+    """A whole study: which tasks, together or alone, with which seeds."""
+
+    name: str
+    description: str = ""
+    data: SourceOptions
+    graph: GraphConfig = GraphConfig()
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    subsets: Literal["all"] | tuple[tuple[str, ...], ...] = "all"
+    seeds: PositiveInt | tuple[int, ...] = 12
+    split: SplitOptions = "random"
+    split_seeds: tuple[int, ...] = (0,)
+    """One split per entry; every member of a subset is trained on each."""
+    fractions: tuple[float, ...] = (1.0,)
+    """Shares of the training part used; the validation and test parts stay the same."""
+    normalize: NormalizeConfig = NormalizeConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    probes: ProbeConfig | None = ProbeConfig()
+    launch: LaunchConfig = LaunchConfig()
+    out: ConfigPath | None = None
+    """The study directory; ``studies/<name>`` beside the configuration if left out."""
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, value: str) -> str:
+        if not STUDY_NAME.fullmatch(value):
+            raise ValueError("expected letters, digits, '.', '_' and '-' only, since it names a folder")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(value, tuple) and (len(set(value)) != len(value) or not value):
+            raise ValueError("expected a number of seeds, or a list of distinct seeds")
+        return value
+
+    @field_validator("fractions")
+    @classmethod
+    def _proper_fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or len(set(value)) != len(value) or not all(0 < f <= 1 for f in value):
+            raise ValueError("expected distinct numbers above 0 and at most 1")
+        return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _safe_tasks(cls, value: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
+        for name in value:
+            if not TASK_NAME.fullmatch(name):
+                raise ValueError(f"task name {name!r}: expected a letter, then letters, digits or '_'")
+        targets = [task.target for task in value.values()]
+        if len(set(targets)) != len(targets):
+            raise ValueError("two tasks share one target; expected a target of its own for each task")
+        return value
+
+    @model_validator(mode="after")
+    def _known_subsets(self) -> StudyConfig:
+        if self.subsets != "all":
+            seen: set[frozenset[str]] = set()
+            for subset in self.subsets:
+                for task in subset:
+                    if task not in self.tasks:
+                        raise ValueError(f"subsets: {registry.unknown(task, list(self.tasks))}")
+                key = frozenset(subset)
+                if not subset or len(key) != len(subset) or key in seen:
+                    raise ValueError(f"subsets: {list(subset)} is empty, or repeats a task or a subset")
+                seen.add(key)
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds: as listed, or 0, 1, … if a number was given."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds

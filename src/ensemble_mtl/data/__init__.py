@@ -1,0 +1,1 @@
+"""From graphs to tensors: store, table, batch, split, normaliser, audit."""

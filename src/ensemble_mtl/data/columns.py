@@ -1,0 +1,83 @@
+"""The graph store in memory: columns over all graphs, shared topologies stored once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_mtl.graph import FloatArray, IntArray, TargetInfo
+
+
+@dataclass(frozen=True)
+class Topologies:
+    """Distinct sets of sites and edges; a lattice shared by all graphs is one entry.
+
+    Topology ``k`` owns nodes ``node_ptr[k]:node_ptr[k+1]`` and edges
+    ``edge_ptr[k]:edge_ptr[k+1]``.
+
+    Attributes:
+        node_ptr: ``[K + 1]``.
+        edge_ptr: ``[K + 1]``.
+        edge_index: ``[2, E]``, row 0 the source j, row 1 the target i of a message j -> i;
+            indices are local to the topology; edges sorted by target, then source, then
+            length. Periodic images give several edges of one pair (and i -> i).
+        edge_length: ``[E]`` in ångström; NaN where the source gave bonds without positions.
+        positions: ``[nodes, 3]`` in ångström; NaN where there are none.
+        cells: ``[K, 3, 3]`` lattice vectors as rows, in ångström; NaN where there is none.
+    """
+
+    node_ptr: IntArray
+    edge_ptr: IntArray
+    edge_index: IntArray
+    edge_length: FloatArray
+    positions: FloatArray
+    cells: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.node_ptr) - 1
+
+    def num_nodes(self, k: int) -> int:
+        """Nodes of topology ``k``."""
+        return int(self.node_ptr[k + 1] - self.node_ptr[k])
+
+    def edges(self, k: int) -> IntArray:
+        """``[2, E_k]`` edge index of topology ``k``, local node numbers."""
+        return self.edge_index[:, self.edge_ptr[k] : self.edge_ptr[k + 1]]
+
+
+@dataclass(frozen=True)
+class GraphStore:
+    """All graphs of a data set as columns.
+
+    Attributes:
+        names: ``[G]`` names of the graphs.
+        node_ptr: ``[G + 1]``; graph ``g`` owns nodes ``node_ptr[g]:node_ptr[g+1]``.
+        atomic_numbers: ``[N]`` proton numbers.
+        topology: ``[G]`` index into ``topologies``.
+        topologies: distinct topologies.
+        targets: target name -> ``[G]`` (graph level) or ``[N]`` (node level) float64 in the
+            unit of its ``TargetInfo``; NaN is a missing label.
+        info: the targets' names, levels and units.
+        sha256: content hash of all columns.
+        provenance: ``source`` (its options), ``notes``, ``skipped``, ``synthetic``.
+    """
+
+    names: list[str]
+    node_ptr: IntArray
+    atomic_numbers: NDArray[np.int16]
+    topology: IntArray
+    topologies: Topologies
+    targets: dict[str, FloatArray]
+    info: tuple[TargetInfo, ...]
+    sha256: str
+    provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.node_ptr) - 1
+
+    def target_info(self, name: str) -> TargetInfo:
+        """What is known of the target ``name`` (KeyError if the store lacks it)."""
+        return {info.name: info for info in self.info}[name]

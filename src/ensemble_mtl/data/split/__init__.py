@@ -1,0 +1,1 @@
+"""How graphs are divided into training, validation and test parts, one file per way."""

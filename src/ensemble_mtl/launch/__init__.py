@@ -1,0 +1,1 @@
+"""Where shards run, one file per launcher."""

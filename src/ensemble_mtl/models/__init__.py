@@ -1,0 +1,1 @@
+"""Trunk, heads and the stacks that hold many members at once."""

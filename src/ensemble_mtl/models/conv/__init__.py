@@ -1,0 +1,1 @@
+"""Graph convolutions lifted to stacks, one file each; the file's name is the configuration's value."""

@@ -1,0 +1,1 @@
+"""Curvature of each task's loss with respect to the shared parameters."""

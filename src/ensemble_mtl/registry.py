@@ -1,0 +1,58 @@
+"""Extension by one file: a name in the configuration is the name of a module.
+
+``conv: pna`` is ``ensemble_mtl/models/conv/pna.py``. No list is kept anywhere; dropping
+a file into the package is enough, and the contract tests find it by themselves.
+Modules whose name starts with an underscore, and ``base``, are not extensions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel, ConfigDict
+
+ROOT = "ensemble_mtl"
+
+
+class Options(BaseModel):
+    """Base of the options that an extension takes; ``name`` is the extension's own name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+
+
+class Extension(Protocol):
+    """What every extension module has, whatever its family."""
+
+    Options: type[Options]
+
+
+def names(package: str) -> list[str]:
+    """Names of the extensions in ``ensemble_mtl.<package>``, sorted."""
+    path = importlib.import_module(f"{ROOT}.{package}").__path__
+    found = (module.name for module in pkgutil.iter_modules(path))
+    return sorted(name for name in found if name != "base" and not name.startswith("_"))
+
+
+def load(package: str, name: str) -> Any:
+    """The extension module ``name`` of ``ensemble_mtl.<package>``.
+
+    Raises:
+        ValueError: there is none of that name; the message lists those that exist.
+    """
+    known = names(package)
+    if name not in known:
+        raise ValueError(unknown(name, known))
+    return cast("ModuleType", importlib.import_module(f"{ROOT}.{package}.{name}"))
+
+
+def unknown(name: str, known: list[str]) -> str:
+    """A sentence that says ``name`` is not among ``known``, with the nearest as a hint."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"got {name!r}, expected one of {', '.join(known)}{hint}"

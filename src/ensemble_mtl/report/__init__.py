@@ -1,0 +1,1 @@
+"""From a summary to tables, figures and one HTML file."""

@@ -1,0 +1,150 @@
+"""A member's result on disk: numbers in ``result.json``, arrays in ``result.bp``.
+
+The arrays are written first and ``result.json`` last, so that its existence means that
+the member is done. It holds the digest of the arrays, which is verified on load.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_mtl import atomic, bp
+from ensemble_mtl.errors import StoreError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Curvature of one task's loss at one epoch, of one member.
+
+    Attributes:
+        task: whose loss.
+        epoch: 0 is before training.
+        num_parameters: size P of the shared parameters.
+        num_graphs: size of the probe set.
+        loss: the task's loss on the probe set.
+        trace: estimate of tr H.
+        trace_sem: standard error of ``trace``.
+        trace_samples: number of Hutchinson samples.
+        eig_min: smallest Ritz value.
+        eig_max: largest Ritz value.
+        orthogonality: max |QᵀQ − I| of the Lanczos basis.
+        num_matvecs: Hessian-vector products spent.
+        seconds: time spent on this task, per member of the stack.
+        nodes: ``[starts, steps]`` Ritz values (quadrature nodes); NaN pads an early end.
+        weights: ``[starts, steps]`` quadrature weights, each row sums to 1; 0 pads.
+    """
+
+    task: str
+    epoch: int
+    num_parameters: int
+    num_graphs: int
+    loss: float
+    trace: float
+    trace_sem: float
+    trace_samples: int
+    eig_min: float
+    eig_max: float
+    orthogonality: float
+    num_matvecs: int
+    seconds: float
+    nodes: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """Everything that gather needs of one member.
+
+    Attributes:
+        member: ``id``, ``subset``, ``seed``, ``split``, ``fraction``.
+        data_sha256: content hash of the graph store it was trained on.
+        metrics: task -> part (``train``, ``val``, ``test``) -> metric -> value; metrics are
+            ``rmse``, ``mae`` (physical unit) and ``rmse_scaled``, ``mae_scaled``.
+        units: task -> physical unit.
+        epochs: epochs trained.
+        best_epoch: epoch of the least validation loss, whose weights are kept.
+        stopped_early: whether early stopping ended the training.
+        train_seconds: training wall-clock that this member accounts for: each epoch's
+            time divided by the number of members then in the stack.
+        stack_seconds: wall-clock of the stack while the member was in it.
+        stack_size: members in the stack at its start.
+        num_parameters: ``total`` and ``shared``.
+        device: what the wall-clock was measured on.
+        dtype: precision of training.
+        versions: of the packages that matter.
+        predictions: task -> ``[n]`` test predictions in physical units, in split order.
+        probes: curvature, by epoch and task.
+    """
+
+    member: dict[str, Any]
+    data_sha256: str
+    metrics: dict[str, dict[str, dict[str, float]]]
+    units: dict[str, str]
+    epochs: int
+    best_epoch: int
+    stopped_early: bool
+    train_seconds: float
+    stack_seconds: float
+    stack_size: int
+    num_parameters: dict[str, int]
+    device: str
+    dtype: str
+    versions: dict[str, str]
+    predictions: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    probes: list[ProbeResult] = field(default_factory=list)
+
+
+def write(folder: Path, result: MemberResult) -> None:
+    """Make ``folder/result.bp`` and then ``folder/result.json``, each atomically."""
+    arrays: dict[str, NDArray[Any]] = {f"prediction/{task}": values for task, values in result.predictions.items()}
+    for index, probe in enumerate(result.probes):
+        arrays[f"probe/{index}/nodes"] = probe.nodes
+        arrays[f"probe/{index}/weights"] = probe.weights
+    bp.save(folder / "result.bp", arrays, {"member": result.member})
+    record = {key: value for key, value in asdict(result).items() if key not in ("predictions", "probes")}
+    record["probes"] = [
+        {key: value for key, value in asdict(probe).items() if key not in ("nodes", "weights")}
+        for probe in result.probes
+    ]
+    digest = bp.digest(folder / "result.bp")
+    atomic.write_json(folder / "result.json", {"format": FORMAT, **record, "arrays_sha256": digest})
+
+
+def read(folder: Path, *, predictions: bool = True) -> MemberResult:
+    """The result in ``folder``.
+
+    Args:
+        folder: the member's folder.
+        predictions: whether to load the test predictions, the largest part.
+
+    Raises:
+        StoreError: it is not whole, or not what was written; the file is named.
+    """
+    path = folder / "result.json"
+    try:
+        record = json.loads(path.read_text())
+        if record.pop("format") != FORMAT:
+            raise StoreError(f"{path}: written in another format; expected format {FORMAT}")
+        if record.pop("arrays_sha256") != bp.digest(folder / "result.bp"):
+            raise StoreError(f"{folder / 'result.bp'}: not the arrays that {path.name} was written with")
+        stored = bp.names(folder / "result.bp")
+        wanted = [name for name in stored if predictions or not name.startswith("prediction/")]
+        arrays, _ = bp.load(folder / "result.bp", wanted)
+        probes = [
+            ProbeResult(**probe, nodes=arrays[f"probe/{i}/nodes"], weights=arrays[f"probe/{i}/weights"])
+            for i, probe in enumerate(record.pop("probes"))
+        ]
+        found = {
+            name.removeprefix("prediction/"): array for name, array in arrays.items() if name.startswith("prediction/")
+        }
+        return MemberResult(**record, predictions=found, probes=probes)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: not a readable result ({type(error).__name__}: {error})") from None

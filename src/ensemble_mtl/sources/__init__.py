@@ -1,0 +1,1 @@
+"""Raw files to graphs, one file per source."""

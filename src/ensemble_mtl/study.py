@@ -1,0 +1,130 @@
+"""The study directory: where things lie, and what state each member is in.
+
+There is no database: a finished member is its ``result.json``, a failed one its
+``failed.json``, and the plan minus the results is what is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ensemble_mtl import atomic
+from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.plan import Member, label, members
+
+State = Literal["done", "running", "failed", "missing"]
+STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
+HEARTBEAT_SECONDS = 5.0
+"""How often a worker says that it lives."""
+SILENCE_SECONDS = 60.0
+"""After this long without a heartbeat a member counts as missing."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A configuration and the directory that holds everything made from it."""
+
+    config: StudyConfig
+    root: Path
+
+    @classmethod
+    def at(cls, config: StudyConfig, config_path: Path, out: Path | None) -> Study:
+        """The study of ``config``: in ``out``, else as configured, else ``studies/<name>``."""
+        default = config_path.resolve().parent / "studies" / config.name
+        return cls(config, (out or config.out or default).resolve())
+
+    @property
+    def data(self) -> Path:
+        """The graph store."""
+        return self.root / "data.bp"
+
+    @property
+    def raw(self) -> Path:
+        """Raw files that a generating source writes."""
+        return self.root / "raw"
+
+    @property
+    def timing(self) -> Path:
+        """Measured seconds per epoch, for estimates."""
+        return self.root / "timing.json"
+
+    def split(self, seed: int) -> Path:
+        """The split drawn with ``seed``."""
+        return self.root / "splits" / f"split-{seed}.json"
+
+    def members(self) -> list[Member]:
+        """The plan."""
+        return members(self.config)
+
+    def folder(self, member: Member) -> Path:
+        """The member's own folder."""
+        return self.root / "members" / label(member.subset) / member.id
+
+    def result(self, member: Member) -> Path:
+        """The file that exists exactly if the member is done."""
+        return self.folder(member) / "result.json"
+
+    def failure(self, member: Member) -> Path:
+        """The file that says why the member failed."""
+        return self.folder(member) / "failed.json"
+
+    def heartbeat(self, member: Member) -> Path:
+        """The file that a worker renews while it trains the member."""
+        return self.folder(member) / "running.json"
+
+    def checkpoint(self, member: Member) -> Path:
+        """Training state, and after the end the best weights."""
+        return self.folder(member) / "checkpoint.pt"
+
+    def metrics(self, member: Member) -> Path:
+        """One JSON line per epoch."""
+        return self.folder(member) / "metrics.jsonl"
+
+    def state(self, member: Member) -> State:
+        """What the files say of the member."""
+        if self.result(member).exists():
+            return "done"
+        if is_alive(self.heartbeat(member)):
+            return "running"
+        return "failed" if self.failure(member).exists() else "missing"
+
+    def states(self) -> dict[str, State]:
+        """State of each planned member by its id."""
+        return {member.id: self.state(member) for member in self.members()}
+
+
+def counts(states: dict[str, State]) -> dict[str, int]:
+    """How many members are in each state, and ``total``."""
+    found = Counter(states.values())
+    return {**{state: found[state] for state in STATES}, "total": len(states)}
+
+
+def beat(path: Path, **progress: Any) -> None:
+    """Renew a heartbeat file; ``progress`` (epoch, epochs, …) is for ``status``."""
+    atomic.write_json(path, {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), **progress})
+
+
+def is_alive(path: Path) -> bool:
+    """Whether a heartbeat is recent and, if it was given on this host, its process exists."""
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    if time.time() - told["time"] > SILENCE_SECONDS:
+        return False
+    if told["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(told["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

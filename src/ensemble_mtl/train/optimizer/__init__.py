@@ -1,0 +1,1 @@
+"""Optimisers with per-member state, one file each."""

@@ -1,0 +1,1 @@
+"""Learning-rate schedules with per-member state, one file each."""
