@@ -28,6 +28,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ensemble_mtl import registry
+from ensemble_mtl.elements import PROTON_NUMBERS
+from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -81,6 +83,29 @@ class GraphConfig(Section):
     radius_unit: Literal["angstrom", "bohr"] = "angstrom"
     periodic: bool = False
     """Whether periodic images are neighbours; needs a source that knows its cell."""
+    node_features: Literal["proton_number", "one_hot"] = "proton_number"
+    """Input of each atom: its normalised proton number, or one entry per element."""
+    elements: tuple[str, ...] | None = None
+    """The elements of ``one_hot``, in order."""
+
+    @model_validator(mode="after")
+    def _elements_for_one_hot(self) -> GraphConfig:
+        for symbol in self.elements or ():
+            if symbol not in PROTON_NUMBERS:
+                raise ValueError(f"elements: got {symbol!r}, expected chemical symbols such as Fe")
+        if (self.node_features == "one_hot") != bool(self.elements):
+            raise ValueError("node_features: one_hot and a list of elements go together; give both or neither")
+        return self
+
+    @property
+    def num_node_features(self) -> int:
+        """Length of each atom's input."""
+        return len(self.elements) if self.elements else 1
+
+    @property
+    def radius_angstrom(self) -> float:
+        """The cut-off in ångström."""
+        return self.radius * (BOHR_IN_ANGSTROM if self.radius_unit == "bohr" else 1.0)
 
 
 class TaskConfig(Section):
@@ -114,6 +139,19 @@ class ModelConfig(Section):
     edge_basis: PositiveInt | None = None
     """Number of Gaussians that expand the edge length into edge features; none if left out."""
 
+    @model_validator(mode="after")
+    def _edge_features_are_used(self) -> ModelConfig:
+        def uses_edges(conv: str) -> bool:
+            return bool(registry.load("models.conv", conv).EDGE_FEATURES)
+
+        if self.edge_basis is not None and not uses_edges(self.conv.name):
+            able = ", ".join(name for name in registry.names("models.conv") if uses_edges(name))
+            raise ValueError(
+                f"edge_basis: conv {self.conv.name!r} has no use for edge features; "
+                f"leave edge_basis out, or use one of {able}"
+            )
+        return self
+
 
 class StoppingConfig(Section):
     """Early stopping on the validation loss."""
@@ -129,7 +167,7 @@ class TrainConfig(Section):
     batch_size: PositiveInt = 64
     optimizer: OptimizerOptions = "adam"
     schedule: ScheduleOptions = "constant"
-    early_stopping: StoppingConfig | None = StoppingConfig()
+    early_stopping: StoppingConfig | None = Field(default_factory=StoppingConfig)
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_seconds: PositiveFloat = 60.0
@@ -164,7 +202,7 @@ class StudyConfig(Section):
     name: str
     description: str = ""
     data: SourceOptions
-    graph: GraphConfig = GraphConfig()
+    graph: GraphConfig = Field(default_factory=GraphConfig)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     subsets: Literal["all"] | tuple[tuple[str, ...], ...] = "all"
     seeds: PositiveInt | tuple[int, ...] = 12
@@ -173,11 +211,11 @@ class StudyConfig(Section):
     """One split per entry; every member of a subset is trained on each."""
     fractions: tuple[float, ...] = (1.0,)
     """Shares of the training part used; the validation and test parts stay the same."""
-    normalize: NormalizeConfig = NormalizeConfig()
-    model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
-    probes: ProbeConfig | None = ProbeConfig()
-    launch: LaunchConfig = LaunchConfig()
+    normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    probes: ProbeConfig | None = Field(default_factory=ProbeConfig)
+    launch: LaunchConfig = Field(default_factory=LaunchConfig)
     out: ConfigPath | None = None
     """The study directory; ``studies/<name>`` beside the configuration if left out."""
 

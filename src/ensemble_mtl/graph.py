@@ -8,13 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_mtl.units import BOHR_IN_ANGSTROM as BOHR_IN_ANGSTROM
+
 Level = Literal["graph", "node"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-BOHR_IN_ANGSTROM = 0.529177210544
-"""CODATA 2022."""
 
 
 @dataclass(frozen=True)

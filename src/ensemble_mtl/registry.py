@@ -10,8 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,12 +23,6 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-
-
-class Extension(Protocol):
-    """What every extension module has, whatever its family."""
-
-    Options: type[Options]
 
 
 def names(package: str) -> list[str]:
@@ -48,7 +41,7 @@ def load(package: str, name: str) -> Any:
     known = names(package)
     if name not in known:
         raise ValueError(unknown(name, known))
-    return cast("ModuleType", importlib.import_module(f"{ROOT}.{package}.{name}"))
+    return importlib.import_module(f"{ROOT}.{package}.{name}")
 
 
 def unknown(name: str, known: list[str]) -> str:

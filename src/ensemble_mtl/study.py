@@ -13,16 +13,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ensemble_mtl import atomic
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.plan import Member, label, members
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
-HEARTBEAT_SECONDS = 5.0
-"""How often a worker says that it lives."""
 SILENCE_SECONDS = 60.0
 """After this long without a heartbeat a member counts as missing."""
 
@@ -104,11 +101,6 @@ def counts(states: dict[str, State]) -> dict[str, int]:
     """How many members are in each state, and ``total``."""
     found = Counter(states.values())
     return {**{state: found[state] for state in STATES}, "total": len(states)}
-
-
-def beat(path: Path, **progress: Any) -> None:
-    """Renew a heartbeat file; ``progress`` (epoch, epochs, …) is for ``status``."""
-    atomic.write_json(path, {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), **progress})
 
 
 def is_alive(path: Path) -> bool:

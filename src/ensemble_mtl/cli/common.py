@@ -1,0 +1,62 @@
+"""Arguments and output that the verbs share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ensemble_mtl import config_file
+from ensemble_mtl.study import Study
+
+Command = Callable[..., Any]
+
+OUT_HELP = "Study directory [default: studies/NAME beside CONFIG]."
+SET_HELP = "Override a key of CONFIG, e.g. train.epochs=3; repeatable."
+
+
+def study_arguments(function: Command) -> Command:
+    """``CONFIG [--out DIR] [--set KEY=VALUE …]``, handed over as ``study``."""
+
+    def with_study(config: Path, out: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
+        return function(study=Study.at(config_file.load(config, overrides), config, out), **rest)
+
+    with_study.__doc__, with_study.__name__ = function.__doc__, function.__name__
+    with_study.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    decorators = (
+        click.argument("config", type=click.Path(path_type=Path)),
+        click.option(
+            "--out", type=click.Path(path_type=Path), help="Study directory [default: studies/NAME beside CONFIG]."
+        ),
+        click.option(
+            "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key, e.g. train.epochs=3."
+        ),
+    )
+    for decorate in reversed(decorators):
+        with_study = decorate(with_study)
+    return with_study
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, the same bytes for the same value."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """A line for the person, not for scripts: on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

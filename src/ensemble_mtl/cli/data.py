@@ -1,0 +1,51 @@
+"""``data``: build the graph store, look into it."""
+
+from __future__ import annotations
+
+import click
+
+from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.study import Study
+
+
+@click.group()
+def command() -> None:
+    """Build the graph store of a study, or look into its data."""
+
+
+@command.command()
+@study_arguments
+@json_option
+def build(study: Study, as_json: bool) -> None:
+    """Read the raw data of CONFIG into the graph store, splits and normalisers."""
+    from ensemble_mtl.cli.progress import build_progress
+    from ensemble_mtl.prepare import prepare
+
+    with build_progress() as progress:
+        graphs = prepare(study, progress)
+    skipped = graphs.provenance.get("skipped", [])
+    if as_json:
+        content = {"store": str(study.data), "graphs": len(graphs), "sha256": graphs.sha256, "skipped": skipped}
+        print_json(content)
+        return
+    print(f"{study.data}: {len(graphs)} graphs, {int(graphs.node_ptr[-1])} atoms, {len(graphs.topologies)} topologies")
+    for line in skipped:
+        print(f"skipped {line}")
+    note("next: `ensemble-mtl data inspect CONFIG`, or `ensemble-mtl run CONFIG`")
+
+
+@command.command()
+@study_arguments
+@json_option
+def inspect(study: Study, as_json: bool) -> None:
+    """Audit the data of CONFIG: ranges, missing and duplicated targets, equivalent structures."""
+    from ensemble_mtl.cli.progress import build_progress
+    from ensemble_mtl.data import audit, build
+
+    with build_progress() as progress:
+        graphs = build.ensure(study.config, study.data, study.raw, progress)
+    found = audit.audit(graphs)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print(audit.describe(found))

@@ -1,0 +1,49 @@
+"""``gather``: results into one summary."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED
+from ensemble_mtl.study import Study
+
+
+@click.command()
+@study_arguments
+@json_option
+def command(study: Study, as_json: bool) -> None:
+    """Collect what is finished into summary.json and summary.csv, and print the table."""
+    summary = collect(study)
+    if as_json:
+        print_json(summary)
+    else:
+        show(summary)
+        note(f"wrote {study.root / 'summary.json'} and summary.csv; next: `ensemble-mtl report CONFIG`")
+    sys.exit(exit_code(summary))
+
+
+def collect(study: Study) -> dict[str, Any]:
+    """Gather and write; returns the summary."""
+    from ensemble_mtl import gather
+
+    summary = gather.gather(study)
+    gather.write(study, summary)
+    return summary
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print the summary's tables."""
+    from ensemble_mtl.report import tables
+
+    tables.show(summary)
+
+
+def exit_code(summary: dict[str, Any]) -> int:
+    """0 if every member is in, 1 if one failed, 3 if some are missing."""
+    if summary["complete"]:
+        return EXIT_COMPLETE
+    return EXIT_MEMBER_FAILED if summary["failed"] else EXIT_INCOMPLETE

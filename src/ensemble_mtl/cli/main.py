@@ -1,0 +1,86 @@
+"""``ensemble-mtl``: verbs are loaded when they are called, so that ``--help`` is immediate."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from ensemble_mtl import __version__
+from ensemble_mtl.errors import EXIT_BAD_INPUT, EXIT_CHECKPOINTED, EnsembleMTLError
+
+VERBS = {
+    "validate": "Check a configuration and say what it plans.",
+    "data": "Build the graph store, or look into the data.",
+    "plan": "List the members, their sizes and, once measured, their time.",
+    "run": "Train what is missing, then gather and report.",
+    "status": "Show what is done, running, failed and missing, and the time left.",
+    "gather": "Collect the results into summary.json and summary.csv.",
+    "report": "Draw figures and write report.html.",
+    "completion": "Print the shell completion script.",
+}
+"""Every verb and its one-line help; the verb's code is ``cli/<verb>.py``, object ``command``."""
+
+
+class _Verbs(click.Group):
+    """Lists verbs without importing them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"ensemble_mtl.cli.{name}").command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            from ensemble_mtl.registry import unknown
+
+            raise click.UsageError(f"no such command: {unknown(args[0], list(VERBS))}", context) from error
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ensemble-mtl")
+def cli() -> None:
+    """Should these properties be learned together or alone, and why?
+
+    Plans, trains and compares ensembles of single-task and multi-task graph networks.
+    Exit codes: 0 complete, 1 a member failed, 2 bad configuration or data, 3 incomplete,
+    99 stopped and checkpointed (run the same command again).
+    """
+
+
+def main() -> None:
+    """Entry point: one line for a user's mistake, a traceback only for ours."""
+    try:
+        cli.main(prog_name="ensemble-mtl", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        print("stopped; the same command continues", file=sys.stderr)
+        sys.exit(EXIT_CHECKPOINTED)
+    except EnsembleMTLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output (`| head`) has gone
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        print(f"error: {error}; what was finished before is intact, and the same command continues", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)

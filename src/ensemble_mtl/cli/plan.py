@@ -1,0 +1,78 @@
+"""``plan``: which members, how large, how long."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import click
+
+from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
+from ensemble_mtl.errors import StudyError
+from ensemble_mtl.models.spec import of_subset
+from ensemble_mtl.plan import Member, label
+from ensemble_mtl.study import Study
+
+
+@click.command()
+@study_arguments
+@click.option("--measure", is_flag=True, help="Build the data, time a few steps, and estimate the whole.")
+@json_option
+def command(study: Study, measure: bool, as_json: bool) -> None:
+    """List the members of CONFIG: a pure function of it, the same bytes every time."""
+    if measure:
+        from ensemble_mtl.cli.progress import build_progress
+        from ensemble_mtl.timing import measure as measure_time
+
+        with build_progress() as progress:
+            measure_time(study, progress)
+    content = describe(study)
+    if as_json:
+        print_json(content)
+        return
+    _print(content)
+    if content["estimate"] is None:
+        note("next: add --measure for an estimate of the time, or `ensemble-mtl run CONFIG`")
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """The plan as JSON values."""
+    members = study.members()
+    sizes = {member.subset: of_subset(study.config, member.subset).num_parameters() for member in members}
+    return {
+        "study": study.config.name,
+        "members": [{**member.to_json(), "parameters": sizes[member.subset]["total"]} for member in members],
+        "estimate": estimate(study, members),
+    }
+
+
+def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
+    """Time for all members if none stops early, from ``timing.json``; None if not measured."""
+    try:
+        timing = json.loads(study.timing.read_text())
+        per_member = {name: float(seconds) for name, seconds in timing["member_seconds"].items()}
+        total = sum(per_member[label(member.subset)] for member in members)
+        return {
+            "device": timing["device"],
+            "worker_seconds": round(total, 1),
+            "workers": timing["workers"],
+            "seconds_at_most": round(total / timing["workers"], 1),
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{study.timing}: not a readable measurement ({error}); remove it, or measure again") from None
+
+
+def _print(content: dict[str, Any]) -> None:
+    print(f"{content['study']}: {len(content['members'])} members")
+    print(f"{'subset':<12} {'seeds':>5} {'splits':>6} {'fractions':>9} {'parameters':>10}  first id")
+    for subset, group in itertools.groupby(content["members"], key=lambda member: member["subset"]):
+        same = list(group)
+        counts = [len({member[key] for member in same}) for key in ("seed", "split", "fraction")]
+        numbers = f"{counts[0]:>5} {counts[1]:>6} {counts[2]:>9} {same[0]['parameters']:>10}"
+        print(f"{label(subset):<12} {numbers}  {same[0]['id']}")
+    if content["estimate"]:
+        found = content["estimate"]
+        print(f"at most {duration(found['seconds_at_most'])} on {found['workers']} worker(s) ({found['device']})")

@@ -1,0 +1,67 @@
+"""``run``: do what is missing, then gather and report."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ensemble_mtl.cli.common import note, study_arguments
+from ensemble_mtl.errors import (
+    EXIT_CHECKPOINTED,
+    EXIT_COMPLETE,
+    EXIT_INCOMPLETE,
+    EXIT_MEMBER_FAILED,
+    StudyError,
+)
+from ensemble_mtl.study import Study, counts
+
+
+@click.command()
+@study_arguments
+@click.option("--report/--no-report", default=True, show_default=True, help="Gather and report at the end.")
+def command(study: Study, report: bool) -> None:
+    """Train the members of CONFIG that have no result yet; finished ones are never trained again."""
+    finished = execute(study)
+    if report:
+        from ensemble_mtl.cli.report import make
+
+        make(study)
+    found = counts(study.states())
+    if not finished:
+        note("stopped and checkpointed; the same command continues")
+        sys.exit(EXIT_CHECKPOINTED)
+    if found["failed"]:
+        note(f"{found['failed']} member(s) failed; their failed.json says why, and the same command tries them again")
+        sys.exit(EXIT_MEMBER_FAILED)
+    sys.exit(EXIT_COMPLETE if found["done"] == found["total"] else EXIT_INCOMPLETE)
+
+
+def execute(study: Study) -> bool:
+    """Prepare the data and launch every member that is not done; False if interrupted."""
+    from ensemble_mtl import registry
+    from ensemble_mtl.cli.progress import build_progress, training_progress
+    from ensemble_mtl.launch.base import make_shards
+    from ensemble_mtl.prepare import prepare
+    from ensemble_mtl.study_files import write_plan
+
+    states = study.states()
+    running = [key for key, state in states.items() if state == "running"]
+    if running:
+        raise StudyError(
+            f"{study.root}: {len(running)} member(s) are being trained by another process; "
+            "wait for it (see `ensemble-mtl status`), or stop it first"
+        )
+    write_plan(study)
+    with build_progress() as progress:
+        prepare(study, progress)
+    left = [member for member in study.members() if states[member.id] != "done"]
+    if not left:
+        note(f"all {len(states)} members are done already")
+        return True
+    options = study.config.launch.launcher
+    launcher = registry.load("launch", options.name)
+    shards = make_shards(left, study.config.launch.members_per_shard, launcher.num_workers(study, options))
+    note(f"{study.config.name}: training {len(left)} of {len(states)} members in {study.root}")
+    with training_progress(len(states), len(states) - len(left), study.config.train.epochs) as shown:
+        return bool(launcher.launch(study, shards, options, shown.observe))

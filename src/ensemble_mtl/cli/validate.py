@@ -1,0 +1,22 @@
+"""``validate``: is this configuration a study?"""
+
+from __future__ import annotations
+
+import click
+
+from ensemble_mtl.cli.common import json_option, print_json, study_arguments
+from ensemble_mtl.plan import label, subsets
+from ensemble_mtl.study import Study
+
+
+@click.command()
+@study_arguments
+@json_option
+def command(study: Study, as_json: bool) -> None:
+    """Check CONFIG; every fault is named with its line."""
+    names = [label(subset) for subset in subsets(study.config)]
+    num_members = len(study.members())
+    if as_json:
+        print_json({"valid": True, "name": study.config.name, "members": num_members, "subsets": names})
+        return
+    print(f"{study.config.name}: valid; {num_members} members in {len(names)} subsets ({', '.join(names)})")

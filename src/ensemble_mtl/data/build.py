@@ -1,0 +1,69 @@
+"""The graph store of a study: loaded if it still is what the configuration asks for, else built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ensemble_mtl import registry
+from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.data import store as graph_store
+from ensemble_mtl.data.columns import GraphStore
+
+Progress = Callable[[int, int], None]
+
+_GRAPH_KEYS = {"radius", "radius_unit", "periodic"}
+"""The part of the graph section that decides the store's content."""
+
+
+def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress) -> GraphStore:
+    """The study's graph store.
+
+    A store under ``path`` is used if it was built with the same ``data`` and ``graph``
+    options from raw files that have not changed since, or that are gone. Whether results
+    belong to it is for the caller to compare, by ``sha256``.
+
+    Args:
+        config: the study.
+        path: BP folder of the store.
+        raw: folder where a generating source may write.
+        progress: called with (done, total) while raw files are read.
+
+    Raises:
+        DataError: the raw data cannot be read.
+        StoreError: there is a store, but it is corrupt.
+        OSError: the store cannot be written.
+    """
+    source = registry.load("sources", config.data.name)
+    # by value, not by place: a study and its raw files may move together
+    wanted = {
+        "data": _plain(config.data.model_dump(mode="python"), full_paths=False),
+        "graph": config.graph.model_dump(mode="json", include=_GRAPH_KEYS),
+    }
+    fingerprint = source.fingerprint(config.data) if hasattr(source, "fingerprint") else {}
+    if path.exists():
+        found = graph_store.load(path)
+        unchanged = fingerprint in (None, found.provenance.get("fingerprint"))
+        if unchanged and found.provenance.get("options") == wanted:
+            return found
+    data = source.read(config.data, raw=raw, progress=progress)
+    provenance = {
+        "source": _plain(config.data.model_dump(mode="python"), full_paths=True),
+        "options": wanted,
+        "fingerprint": fingerprint,
+    }
+    built = graph_store.build(data, config.graph, provenance)
+    graph_store.save(path, built)
+    return built
+
+
+def _plain(value: Any, *, full_paths: bool) -> Any:
+    """The same as JSON values, so that it compares equal to what was stored."""
+    if isinstance(value, Path):
+        return str(value) if full_paths else value.name
+    if isinstance(value, dict):
+        return {str(key): _plain(entry, full_paths=full_paths) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry, full_paths=full_paths) for entry in value]
+    return value

@@ -1,0 +1,149 @@
+"""The graph store as tensors on the device; a batch is an index into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ensemble_mtl.config import GraphConfig
+from ensemble_mtl.data import topology as topologies
+from ensemble_mtl.data.batch import GraphBatch
+from ensemble_mtl.data.columns import GraphStore
+from ensemble_mtl.data.normalizer import Normalizer
+from ensemble_mtl.elements import PROTON_NUMBERS
+from ensemble_mtl.errors import DataError
+
+
+class GraphTable:
+    """Normalised inputs and targets of all graphs.
+
+    Where all graphs share one topology, node columns are ``[N, G, …]`` and a batch is a
+    selection along G; else they are flat and a batch is a set of ranges.
+
+    Args:
+        store: the columns.
+        x: ``[nodes, F]`` normalised node inputs (see :func:`node_inputs`).
+        targets: task -> target name.
+        normalizers: task -> its normaliser.
+        edge_attr: ``[edges, D]`` features of the topologies' edges, or None.
+        dtype: of all floating columns.
+        device: where they live.
+    """
+
+    def __init__(
+        self,
+        store: GraphStore,
+        x: np.ndarray,
+        targets: Mapping[str, str],
+        normalizers: Mapping[str, Normalizer],
+        edge_attr: np.ndarray | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        def column(values: np.ndarray) -> Tensor:
+            return torch.as_tensor(values, dtype=dtype, device=device)
+
+        def integers(values: np.ndarray) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(values, dtype=np.int64), device=device)
+
+        self.num_graphs = len(store)
+        self._shared: topologies.Topology | None = None
+        self._labelled: dict[str, Tensor] = {}
+        self._edge_attr = None if edge_attr is None else column(edge_attr)
+        scaled = {task: normalizers[task].forward(store.targets[name]) for task, name in targets.items()}
+        self.node_tasks = frozenset(task for task, name in targets.items() if store.target_info(name).level == "node")
+        masks = {task: ~np.isnan(values) for task, values in scaled.items() if np.isnan(values).any()}
+        scaled = {task: np.nan_to_num(values) for task, values in scaled.items()}
+        if len(store.topologies) == 1:
+            nodes, edges = store.topologies.num_nodes(0), integers(store.topologies.edges(0))
+            self._shared = topologies.make(nodes, edges, self._edge_attr, dtype=dtype, shared=True)
+            by_node = (self.num_graphs, nodes)
+            self._x = column(x.reshape(*by_node, -1).transpose(1, 0, 2).copy())
+
+            def columns(tasks: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+                return {
+                    task: column(values.reshape(by_node).T.copy() if task in self.node_tasks else values)
+                    for task, values in tasks.items()
+                }
+
+            self._targets, self._labelled = columns(scaled), columns(masks)
+            return
+        self._x = column(x)
+        self._targets = {task: column(values) for task, values in scaled.items()}
+        self._labelled = {task: column(values) for task, values in masks.items()}
+        self._node_start, self._num_nodes = integers(store.node_ptr[:-1]), integers(np.diff(store.node_ptr))
+        edge_ptr = store.topologies.edge_ptr
+        self._edge_start = integers(edge_ptr[:-1][store.topology])
+        self._num_edges = integers(np.diff(edge_ptr)[store.topology])
+        self._edge_index = integers(store.topologies.edge_index)
+
+    def batch(self, graphs: Tensor) -> GraphBatch:
+        """The graphs with the given indices ``[G]`` (int64, on the table's device)."""
+        if self._shared is not None:
+            x = self._x.index_select(1, graphs)[None]
+
+            def chosen(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+                axis = {task: 1 if task in self.node_tasks else 0 for task in columns}
+                return {task: values.index_select(axis[task], graphs) for task, values in columns.items()}
+
+            return GraphBatch(x, self._shared, None, len(graphs), chosen(self._targets), chosen(self._labelled))
+        return self._ragged(graphs)
+
+    def _ragged(self, graphs: Tensor) -> GraphBatch:
+        num_nodes, num_edges = self._num_nodes[graphs], self._num_edges[graphs]
+        nodes = _ranges(self._node_start[graphs], num_nodes)
+        edges = _ranges(self._edge_start[graphs], num_edges)
+        offset = (num_nodes.cumsum(0) - num_nodes).repeat_interleave(num_edges)
+        edge_attr = None if self._edge_attr is None else self._edge_attr[edges]
+        topology = topologies.make(
+            len(nodes), self._edge_index[:, edges] + offset, edge_attr, dtype=self._x.dtype, shared=False
+        )
+        graph_of_node = torch.arange(len(graphs), device=graphs.device).repeat_interleave(num_nodes)
+
+        def chosen(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {
+                task: values[nodes][:, None] if task in self.node_tasks else values[graphs]
+                for task, values in columns.items()
+            }
+
+        x = self._x[nodes][None, :, None]
+        return GraphBatch(x, topology, graph_of_node, len(graphs), chosen(self._targets), chosen(self._labelled))
+
+
+def _ranges(starts: Tensor, lengths: Tensor) -> Tensor:
+    """``start, start + 1, …`` of every range, end to end."""
+    before = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    return starts.repeat_interleave(lengths) + torch.arange(len(before), device=starts.device) - before
+
+
+def node_inputs(store: GraphStore, graph: GraphConfig, normalizer: Normalizer) -> np.ndarray:
+    """``[nodes, F]`` inputs: normalised proton numbers, or one-hot elements.
+
+    Raises:
+        DataError: an atom's element is not among those listed for one-hot inputs.
+    """
+    if graph.elements is None:
+        return normalizer.forward(store.atomic_numbers.astype(np.float64))[:, None]
+    numbers = np.array([PROTON_NUMBERS[symbol] for symbol in graph.elements])
+    hot = store.atomic_numbers[:, None] == numbers
+    if not hot.any(axis=1).all():
+        missing = sorted({int(z) for z in store.atomic_numbers[~hot.any(axis=1)]})
+        raise DataError(
+            f"graph.elements: the data hold proton numbers {missing} besides {list(graph.elements)}; add them"
+        )
+    return hot.astype(np.float64)
+
+
+def edge_inputs(store: GraphStore, radius_angstrom: float, num_gaussians: int | None) -> np.ndarray | None:
+    """``[edges, D]`` Gaussian expansion of the edge lengths (Xie and Grossman 2018), or None.
+
+    The D centres are equally spaced on [0, radius] and each Gaussian is as wide as the spacing.
+    """
+    if num_gaussians is None:
+        return None
+    centers = np.linspace(0.0, radius_angstrom, num_gaussians)
+    width = radius_angstrom / max(num_gaussians - 1, 1)
+    return np.exp(-(((store.topologies.edge_length[:, None] - centers) / width) ** 2))

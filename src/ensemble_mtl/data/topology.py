@@ -1,0 +1,169 @@
+"""Edges of a batch, and the sums and extrema over neighbours that convolutions need.
+
+Node values have shape ``[M, N, B, F]``: member, node, graph, feature. Graphs that share a
+topology differ only along B, so one topology of N nodes serves all of them and a sum over
+neighbours is one small matrix product. Graphs with topologies of their own are laid end to
+end along N, with B = 1. Convolutions are written once for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+MAX_DENSE_NODES = 512
+"""Up to this size a shared topology sums over neighbours by a dense matrix."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Directed edges j -> i, sorted by target.
+
+    Attributes:
+        num_nodes: N.
+        source: ``[E]`` int64, j.
+        target: ``[E]`` int64, i.
+        degree: ``[N]`` number of incoming edges, in the floating dtype of the data.
+        adjacency: ``[N, N]`` number of edges j -> i in row i, or None where that would be
+            large.
+        source_slots: ``[K, N]`` int64, the distinct sources of each node; a node with fewer
+            than K repeats one, which changes no extremum.
+        edge_slots: ``[K', N]`` int64, the incoming edges of each node, padded likewise.
+        edge_attr: ``[E, D]`` edge features, or None.
+        lone: ``[N, 1, 1]`` bool, whether a node has no neighbour; None where all have one.
+    """
+
+    num_nodes: int
+    source: Tensor
+    target: Tensor
+    degree: Tensor
+    adjacency: Tensor | None
+    source_slots: Tensor
+    edge_slots: Tensor
+    edge_attr: Tensor | None
+    lone: Tensor | None
+
+    def mask_lone(self, x: Tensor) -> Tensor:
+        """``x`` with 0 at nodes that have no neighbour."""
+        return x if self.lone is None else x.masked_fill(self.lone, 0.0)
+
+    def per_node(self, values: Tensor) -> Tensor:
+        """``[N]`` as ``[N, 1, 1]``, to scale node values."""
+        return values[:, None, None]
+
+    def sum_sources(self, x: Tensor) -> Tensor:
+        """Σ over edges j -> i of ``x_j``: ``[M, N, B, F]`` to the same shape."""
+        if self.adjacency is not None:
+            return (self.adjacency @ x.flatten(2)).view(x.shape)
+        return self.sum_edges(x.index_select(1, self.source))
+
+    def sum_edges(self, edges: Tensor) -> Tensor:
+        """Σ over incoming edges: ``[M, E, B, F]`` to ``[M, N, B, F]``."""
+        shape = (edges.shape[0], self.num_nodes, *edges.shape[2:])
+        return edges.new_zeros(shape).index_add(1, self.target, edges)
+
+    def source_extrema(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and greatest ``y_j`` over neighbours j, elementwise; 0 for a lone node."""
+        return self._extrema(y, self.source_slots)
+
+    def edge_extrema(self, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and greatest value over incoming edges; 0 for a lone node."""
+        return self._extrema(edges, self.edge_slots)
+
+    def edge_softmax(self, scores: Tensor) -> Tensor:
+        """Softmax of ``[M, E, B, H]`` over the edges that enter one node."""
+        if scores.shape[1] == 0:
+            return scores
+        # A softmax does not depend on what is subtracted, so the peak needs no gradient.
+        constant = scores.detach()
+        peak = constant.index_select(1, self.edge_slots[0])
+        for slot in self.edge_slots[1:]:
+            peak = torch.maximum(peak, constant.index_select(1, slot))
+        weights = (scores - peak.index_select(1, self.target)).exp()
+        return weights / self.sum_edges(weights).index_select(1, self.target)
+
+    @cached_property
+    def with_self_loops(self) -> Topology:
+        """The same graph with exactly one edge i -> i at each node.
+
+        Edges i -> i that are there are removed; the features of the new one are the mean
+        over the node's remaining edges, 0 if there are none (as in PyG).
+        """
+        kept = torch.nonzero(self.source != self.target).flatten()
+        nodes = torch.arange(self.num_nodes, device=self.target.device)
+        edge_index = torch.stack([torch.cat([self.source[kept], nodes]), torch.cat([self.target[kept], nodes])])
+        order = torch.argsort(edge_index[1] * self.num_nodes + edge_index[0], stable=True)
+        edge_attr = self.edge_attr
+        if edge_attr is not None:
+            edge_attr = edge_attr[kept]
+            total = edge_attr.new_zeros(self.num_nodes, edge_attr.shape[1]).index_add(0, self.target[kept], edge_attr)
+            count = torch.bincount(self.target[kept], minlength=self.num_nodes).clamp(min=1)
+            edge_attr = torch.cat([edge_attr, total / count[:, None]])[order]
+        shared = self.adjacency is not None
+        return make(self.num_nodes, edge_index[:, order], edge_attr, dtype=self.degree.dtype, shared=shared)
+
+    def _extrema(self, values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        if values.shape[1] == 0 or slots.shape[0] == 0:
+            zeros = values.new_zeros(values.shape[0], self.num_nodes, *values.shape[2:])
+            return zeros, zeros
+        lowest, highest = _arg_extrema(values.detach(), slots)
+        # Gathering by a constant index keeps the backward pass (and the second one) at one
+        # value per node, where reducing a materialised neighbourhood keeps K of them.
+        return self.mask_lone(values.gather(1, lowest)), self.mask_lone(values.gather(1, highest))
+
+
+def _arg_extrema(values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    first = slots[0]
+    low = high = values.index_select(1, first)
+    low_at = high_at = first[None, :, None, None].expand_as(low)
+    for slot in slots[1:]:
+        candidate = values.index_select(1, slot)
+        at = slot[None, :, None, None]
+        lower, higher = candidate < low, candidate > high
+        low, low_at = torch.where(lower, candidate, low), torch.where(lower, at, low_at)
+        high, high_at = torch.where(higher, candidate, high), torch.where(higher, at, high_at)
+    return low_at, high_at
+
+
+def make(num_nodes: int, edge_index: Tensor, edge_attr: Tensor | None, *, dtype: torch.dtype, shared: bool) -> Topology:
+    """The topology of ``num_nodes`` nodes.
+
+    Args:
+        num_nodes: N.
+        edge_index: ``[2, E]``, sources and targets, sorted by target, then source.
+        edge_attr: ``[E, D]`` or None.
+        dtype: of the node values.
+        shared: whether many graphs share it, so that a dense adjacency pays.
+    """
+    source, target = edge_index
+    degree = torch.bincount(target, minlength=num_nodes)
+    adjacency = None
+    if shared and num_nodes <= MAX_DENSE_NODES:
+        adjacency = torch.zeros(num_nodes, num_nodes, dtype=dtype, device=source.device)
+        adjacency.index_put_((target, source), torch.ones_like(source, dtype=dtype), accumulate=True)
+    edge_slots = _slots(degree, torch.arange(len(source), device=source.device))
+    if len(source):
+        new = torch.ones_like(source, dtype=torch.bool)
+        new[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
+        distinct = torch.bincount(target[new], minlength=num_nodes)
+        source_slots = _slots(distinct, source[new])
+    else:
+        source_slots = edge_slots
+    alone = degree == 0
+    lone = alone[:, None, None] if bool(alone.any()) else None
+    degree = degree.to(dtype)
+    return Topology(num_nodes, source, target, degree, adjacency, source_slots, edge_slots, edge_attr, lone)
+
+
+def _slots(counts: Tensor, items: Tensor) -> Tensor:
+    """``[K, N]``: the k-th of each node's items, the last one repeated; 0 if it has none."""
+    width = int(counts.max()) if len(counts) else 0
+    if width == 0:
+        return items.new_zeros(0, len(counts))
+    start = counts.cumsum(0) - counts
+    steps = torch.arange(width, device=items.device)[:, None]
+    at = start + torch.minimum(steps, (counts - 1).clamp(min=0))
+    return items[at.clamp(max=len(items) - 1)]

@@ -1,0 +1,165 @@
+"""Worker processes on this machine, one thread each, one GPU each where there are GPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import PositiveInt
+
+from ensemble_mtl import registry
+from ensemble_mtl.errors import EXIT_CHECKPOINTED
+from ensemble_mtl.launch.base import Observe, Shard
+from ensemble_mtl.member_files import record_failure
+from ensemble_mtl.study import Study
+
+
+class Options(registry.Options):
+    """Options of the local launcher.
+
+    Attributes:
+        workers: number of processes; ``auto`` is one per GPU, else one per usable core.
+    """
+
+    name: Literal["local"] = "local"
+    workers: PositiveInt | Literal["auto"] = "auto"
+
+
+def num_workers(study: Study, options: Options) -> int:
+    """How many shards run at a time."""
+    if options.workers != "auto":
+        return options.workers
+    return len(_gpus(study)) or len(os.sched_getaffinity(0))
+
+
+def launch(study: Study, shards: Sequence[Shard], options: Options, observe: Observe) -> bool:
+    """Run every shard in worker processes (see :mod:`ensemble_mtl.launch.base`).
+
+    Returns:
+        whether it came to its end; False if it was interrupted and everything checkpointed.
+    """
+    return _Pool(study, shards, min(num_workers(study, options), len(shards)), observe).run()
+
+
+class _Pool:
+    """Gives shards to workers as they become free, and replaces workers that die."""
+
+    def __init__(self, study: Study, shards: Sequence[Shard], size: int, observe: Observe) -> None:
+        self.study, self.observe, self.size = study, observe, size
+        self.waiting = deque(shards)
+        self.events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self.workers: list[_Worker] = []
+        self.interrupted = False
+
+    def run(self) -> bool:
+        previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self.workers = [_Worker(self.study, slot, self.events) for slot in range(self.size)]
+            while self.workers:
+                worker, event = self.events.get()
+                if event is None:
+                    self._died(worker)
+                elif event["event"] == "idle":
+                    self._idle(worker)
+                else:
+                    self.observe(event)
+        finally:
+            for worker in self.workers:
+                worker.process.kill()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return not self.interrupted
+
+    def _idle(self, worker: _Worker) -> None:
+        worker.shard = None
+        if self.waiting and not self.interrupted:
+            worker.give(self.waiting.popleft())
+        else:
+            worker.dismiss()
+
+    def _died(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        code, shard = worker.process.wait(), worker.shard
+        if shard is None or self.interrupted or code == EXIT_CHECKPOINTED:
+            return
+        left = tuple(member for member in shard.members if not self.study.result(member).exists())
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if shard.attempt < self.study.config.launch.retries and left:
+            self.observe({"event": "retry", "members": [m.id for m in left], "error": f"worker ended by {how}"})
+            self.waiting.append(replace(shard, members=left, attempt=shard.attempt + 1))
+        else:
+            for member in left:
+                text = f"its worker ended by {how}, {shard.attempt + 1} time(s); see {worker.log}"
+                record_failure(self.study, member, text)
+                self.study.heartbeat(member).unlink(missing_ok=True)
+                self.observe({"event": "failed", "member": member.id, "error": text})
+        if self.waiting:
+            self.workers.append(_Worker(self.study, worker.slot, self.events))
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        again, self.interrupted = self.interrupted, True
+        for worker in self.workers:
+            # asked once, a worker finishes its epoch and checkpoints; asked twice, it is killed
+            worker.process.kill() if again else worker.process.terminate()
+
+
+class _Worker:
+    """One worker process and the thread that reads its events."""
+
+    def __init__(self, study: Study, slot: int, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+        self.slot, self.shard = slot, None
+        gpus = _gpus(study)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        command = [sys.executable, "-m", "ensemble_mtl.launch._worker", str(study.root)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.log = study.root / "logs" / f"worker-{self.process.pid}.log"
+        threading.Thread(target=self._read, args=(events,), daemon=True).start()
+
+    shard: Shard | None
+
+    def give(self, shard: Shard) -> None:
+        """Start the shard."""
+        self.shard = shard
+        self._send({"members": [member.id for member in shard.members]})
+
+    def dismiss(self) -> None:
+        """There is nothing left to do."""
+        self._send({"stop": True})
+
+    def _send(self, order: dict[str, Any]) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - it was opened as a pipe
+        try:
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died; its reader says so
+
+    def _read(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+        assert self.process.stdout is not None  # noqa: S101 - it was opened as a pipe
+        for line in self.process.stdout:
+            events.put((self, json.loads(line)))
+        events.put((self, None))
+
+
+def _gpus(study: Study) -> list[str]:
+    """Names of the usable GPUs, found without loading torch."""
+    if study.config.train.device == "cpu":
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu]
+    return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]

@@ -1,0 +1,65 @@
+"""Crystal graph convolution (Xie and Grossman 2018, doi:10.1103/PhysRevLett.120.145301), as PyG's CGConv.
+
+x'_i = x_i + Σ_j σ(W_f z_ij + b_f) ⊙ softplus(W_s z_ij + b_s), z_ij = [x_i, x_j, e_ij].
+The concatenation is never made: W z = W₁ x_i + W₂ x_j + W₃ e_ij, and the first two are
+products per node instead of per edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from ensemble_mtl import registry
+from ensemble_mtl.data.degrees import DegreeStatistics
+from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.models.linear import apply
+from ensemble_mtl.models.spec import Specs, linear
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ensemble_mtl.data.topology import Topology
+else:
+    torch = lazy_import("torch")
+
+EDGE_FEATURES = True
+EQUAL_WIDTH = True
+
+
+class Options(registry.Options):
+    """No options; there is no batch norm inside, since one follows every convolution."""
+
+    name: Literal["cgcnn"] = "cgcnn"
+
+
+def parameters(fan_in: int, fan_out: int, edge_features: int, options: Options) -> Specs:
+    """Names and shapes as PyG's ``CGConv(channels, dim)``; ``fan_in`` equals ``fan_out``."""
+    size = 2 * fan_in + edge_features
+    return {**linear("lin_f", size, fan_out), **linear("lin_s", size, fan_out)}
+
+
+def forward(
+    parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
+) -> Tensor:
+    """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
+    width = x.shape[-1]
+    weight = torch.cat([parameters["lin_f.weight"], parameters["lin_s.weight"]], dim=1)
+    bias = torch.cat([parameters["lin_f.bias"], parameters["lin_s.bias"]], dim=1)
+    own = apply(x, weight[..., :width], bias)
+    neighbor = apply(x, weight[..., width : 2 * width])
+    z = own.index_select(1, topology.target) + neighbor.index_select(1, topology.source)
+    if topology.edge_attr is not None:
+        z = z + apply(topology.edge_attr[None], weight[..., 2 * width :])[:, :, None]
+    gate, core = z.split(width, dim=-1)
+    return x + topology.sum_edges(torch.sigmoid(gate) * torch.nn.functional.softplus(core))
+
+
+def reference(
+    fan_in: int, fan_out: int, edge_features: int, options: Options, degrees: DegreeStatistics
+) -> torch.nn.Module:
+    """PyG's layer of the same function."""
+    from torch_geometric.nn import CGConv
+
+    return CGConv(fan_out, dim=edge_features)  # type: ignore[no-any-return]

@@ -1,0 +1,59 @@
+"""All parameters of a stack in one matrix ``[M, P]``, seen as named tensors ``[M, …]``.
+
+One flat leaf makes an optimiser step a handful of elementwise operations, a checkpoint
+one tensor, and the shared parameters the vector space on which the Hessian acts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ensemble_mtl.models.spec import SHARED_PREFIX, ParameterSpec, Specs
+
+Parameters = dict[str, Tensor]
+
+
+class Layout:
+    """Where each named tensor stands in a flat vector.
+
+    Args:
+        specs: name -> spec; shared parameters must come first.
+    """
+
+    def __init__(self, specs: Specs) -> None:
+        self.specs = specs
+        self.sizes = [spec.size for spec in specs.values()]
+        self.size = sum(self.sizes)
+        self.num_shared = sum(spec.size for name, spec in specs.items() if name.startswith(SHARED_PREFIX))
+
+    def unflatten(self, flat: Tensor) -> Parameters:
+        """Named views of ``flat [M, P]``, differentiable; shapes ``[M, *spec.shape]``."""
+        pieces = flat.split(self.sizes, dim=1)
+        named = zip(self.specs.items(), pieces, strict=True)
+        return {name: piece.view(flat.shape[0], *spec.shape) for (name, spec), piece in named}
+
+    def initial(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """``[M, P]`` initial values, row m drawn from ``seeds[m]`` alone.
+
+        Every tensor has a stream of its own, named by seed and parameter: members of one
+        seed start from the same trunk whatever their subset, which is what pairs them.
+        """
+        rows = [torch.cat([_draw(name, spec, seed) for name, spec in self.specs.items()]) for seed in seeds]
+        return torch.stack(rows).to(dtype)
+
+
+def stream_seed(*parts: object) -> int:
+    """A 63-bit seed from the parts' text: independent streams with no state to carry."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _draw(name: str, spec: ParameterSpec, seed: int) -> Tensor:
+    if spec.kind == "constant":
+        return torch.full((spec.size,), spec.value, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(stream_seed("init", seed, name))
+    return (2 * torch.rand(spec.size, generator=generator, dtype=torch.float64) - 1) * spec.value

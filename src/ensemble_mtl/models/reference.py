@@ -1,0 +1,132 @@
+"""The same architecture as a plain PyG module, for whoever wants one member and no stack.
+
+Its parameter names are those of the stack, so a member's row of the flat matrix loads as
+a ``state_dict``; tests and benchmarks compare with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import global_add_pool, global_mean_pool
+
+from ensemble_mtl.data.degrees import DegreeStatistics
+from ensemble_mtl.models.layout import Layout
+from ensemble_mtl.models.norm import EPSILON, MOMENTUM
+from ensemble_mtl.models.spec import ModelSpec
+
+Pooling = Literal["mean", "sum"]
+
+
+class ReferenceModel(nn.Module):
+    """One member, built from PyG's and torch's own layers; see :func:`reference_model`."""
+
+    def __init__(
+        self, spec: ModelSpec, degrees: DegreeStatistics, node_tasks: frozenset[str], pooling: Pooling
+    ) -> None:
+        super().__init__()
+        conv, config = spec.conv, spec.config
+        self.layers, self.node_tasks = config.layers, node_tasks
+        self.uses_edges = bool(spec.edge_features)
+        self.pool = global_mean_pool if pooling == "mean" else global_add_pool
+        self.trunk = nn.ModuleDict()
+        if spec.embeds:
+            self.trunk["embed"] = nn.Linear(spec.in_features, config.width)
+        for layer, (fan_in, fan_out) in enumerate(spec.widths()):
+            graph_layer = conv.reference(fan_in, fan_out, spec.edge_features, config.conv, degrees)
+            norm = nn.BatchNorm1d(fan_out, eps=EPSILON, momentum=MOMENTUM)
+            self.trunk[str(layer)] = nn.ModuleDict({"conv": _without_constants(graph_layer), "norm": norm})
+        sizes = (config.width, *config.heads, 1)
+        self.heads = nn.ModuleDict(
+            {
+                task: nn.ModuleList([nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False)])
+                for task in spec.tasks
+            }
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Predictions for ``batch``: task -> ``[G]`` (graph level) or ``[N]`` (node level), normalised."""
+        x = batch.x
+        if "embed" in self.trunk:
+            x = self.trunk["embed"](x)
+        edges = (batch.edge_index, batch.edge_attr) if self.uses_edges else (batch.edge_index,)
+        for layer in range(self.layers):
+            parts = self.trunk[str(layer)]
+            x = torch.relu(parts["norm"](parts["conv"](x, *edges)))
+        pooled = self.pool(x, batch.batch, size=len(batch.ptr) - 1)
+        return {task: self._head(task, x if task in self.node_tasks else pooled) for task in self.heads}
+
+    def _head(self, task: str, h: Tensor) -> Tensor:
+        *hidden, last = self.heads[task]
+        for layer in hidden:
+            h = torch.relu(layer(h))
+        return last(h).squeeze(-1)
+
+
+def reference_model(
+    spec: ModelSpec,
+    degrees: DegreeStatistics,
+    node_tasks: frozenset[str],
+    pooling: Pooling,
+    dtype: torch.dtype = torch.float32,
+) -> ReferenceModel:
+    """The plain PyG model of the same function as a member of a stack.
+
+    Args:
+        spec: sizes and options.
+        degrees: in-degrees of the training graphs.
+        node_tasks: tasks predicted per node.
+        pooling: how node features become graph features.
+        dtype: of weights and constants; a module cast later keeps constants rounded before.
+
+    Returns:
+        a module whose ``forward`` takes a PyG ``Batch`` with normalised inputs.
+    """
+    with _default_dtype(dtype):
+        return ReferenceModel(spec, degrees, node_tasks, pooling)
+
+
+def member_state_dict(
+    layout: Layout, buffers_layout: Layout, parameters: Tensor, buffers: Tensor, row: int
+) -> dict[str, Tensor]:
+    """One member's ``state_dict`` for :func:`reference_model`, copied out of its stack.
+
+    Args:
+        layout: where parameters stand.
+        buffers_layout: where running statistics stand.
+        parameters: ``[M, P]``.
+        buffers: ``[M, Q]``.
+        row: which member.
+
+    Returns:
+        name -> tensor without the member axis. ``num_batches_tracked`` is 0: stacks do not
+        count batches, and torch uses the count only for cumulative averages.
+    """
+    weights = layout.unflatten(parameters[row : row + 1].detach().clone())
+    running = buffers_layout.unflatten(buffers[row : row + 1].detach().clone())
+    state = {name: value[0] for name, value in {**weights, **running}.items()}
+    counts = [name.replace("running_mean", "num_batches_tracked") for name in running if name.endswith("running_mean")]
+    return {**state, **{name: torch.zeros((), dtype=torch.int64) for name in counts}}
+
+
+def _without_constants(layer: nn.Module) -> nn.Module:
+    """``layer`` whose buffers, fixed by its options and the degrees, leave the ``state_dict``."""
+    for module in layer.modules():
+        for name, value in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, value, persistent=False)
+    return layer
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,136 @@
+"""What must exist before any member can train: graph store, splits, normalisers.
+
+Done once, by the launching process; the workers only read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble_mtl import atomic, registry
+from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.data import build, store
+from ensemble_mtl.data.columns import GraphStore
+from ensemble_mtl.data.normalizer import Normalizer
+from ensemble_mtl.data.normalizer import fit as fit_normalizer
+from ensemble_mtl.data.split.base import Split
+from ensemble_mtl.errors import DataError, StudyError
+from ensemble_mtl.graph import IntArray
+from ensemble_mtl.registry import unknown
+from ensemble_mtl.study import Study
+
+Progress = Callable[[int, int], None]
+
+INPUT = "input"
+"""Name of the normaliser of node inputs, beside those of the tasks."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One split of a study's data, ready to train on.
+
+    Attributes:
+        store: all graphs.
+        split: which of them are for training, validation and test.
+        normalizers: task (and ``input``) -> normaliser.
+    """
+
+    store: GraphStore
+    split: Split
+    normalizers: dict[str, Normalizer]
+
+
+def prepare(study: Study, progress: Progress) -> GraphStore:
+    """Make whatever is missing and return the graph store.
+
+    Raises:
+        DataError: the raw data, or the targets that the tasks name, are not as expected.
+        StudyError: members were trained on other data than those now at hand.
+    """
+    graphs = build.ensure(study.config, study.data, study.raw, progress)
+    check_targets(study.config, graphs)
+    _refuse_other_data(study, graphs)
+    module = registry.load("data.split", study.config.split.name)
+    for seed in study.config.split_seeds:
+        split = module.split(graphs, study.config.split, seed)
+        content = {
+            "data_sha256": graphs.sha256,
+            "split": split.to_json(),
+            "normalizers": {
+                name: normalizer.to_json() for name, normalizer in _fit(study.config, graphs, split).items()
+            },
+        }
+        text = json.dumps(content) + "\n"
+        path = study.split(seed)
+        if not path.exists() or path.read_text() != text:
+            atomic.write_text(path, text)
+    return graphs
+
+
+def load(study: Study, split_seed: int) -> Prepared:
+    """What :func:`prepare` made for one split.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = study.split(split_seed)
+    graphs = store.load(study.data)
+    try:
+        content = json.loads(path.read_text())
+        split = Split.from_json(content["split"])
+        normalizers = {name: Normalizer.from_json(value) for name, value in content["normalizers"].items()}
+        made_for = content["data_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a readable split ({error}); remove it and run again") from None
+    if made_for != graphs.sha256:
+        raise DataError(f"{path}: made for other data than {study.data}; remove it and run again")
+    return Prepared(graphs, split, normalizers)
+
+
+def training_part(split: Split, fraction: float) -> IntArray:
+    """The first share of the (shuffled) training part; smaller shares lie in larger ones."""
+    return split.train[: max(1, round(fraction * len(split.train)))]
+
+
+def check_targets(config: StudyConfig, graphs: GraphStore) -> None:
+    """Raise DataError unless the data offer every task's target."""
+    for name, task in config.tasks.items():
+        if task.target not in graphs.targets:
+            raise DataError(f"tasks.{name}.target: {unknown(task.target, sorted(graphs.targets))}")
+
+
+def _fit(config: StudyConfig, graphs: GraphStore, split: Split) -> dict[str, Normalizer]:
+    chosen = np.arange(len(graphs)) if config.normalize.fit_on == "all" else split.train
+    mask = np.zeros(len(graphs), dtype=bool)
+    mask[chosen] = True
+    nodes = np.repeat(mask, np.diff(graphs.node_ptr))
+    normalizers = {}
+    for name, task in config.tasks.items():
+        rows = nodes if graphs.target_info(task.target).level == "node" else mask
+        normalizers[name] = fit_normalizer(graphs.targets[task.target][rows], config.normalize.method, name=task.target)
+    numbers = graphs.atomic_numbers[nodes].astype(np.float64)
+    if config.graph.elements is None and len(np.unique(numbers)) > 1:
+        normalizers[INPUT] = fit_normalizer(numbers, config.normalize.method, name="proton number")
+    else:  # one element, or one-hot: nothing to scale
+        normalizers[INPUT] = Normalizer(
+            float(numbers[0]) if config.graph.elements is None else 0.0, 1.0, config.normalize.method
+        )
+    return normalizers
+
+
+def _refuse_other_data(study: Study, graphs: GraphStore) -> None:
+    for member in study.members():
+        path = study.result(member)
+        try:
+            used = json.loads(path.read_text())["data_sha256"]
+        except (OSError, ValueError, KeyError):
+            continue
+        if used != graphs.sha256:
+            raise StudyError(
+                f"{path}: trained on data {used[:12]}, but the data are now {graphs.sha256[:12]}; "
+                "restore the former data, or start anew with --out DIR"
+            )

@@ -1,0 +1,71 @@
+"""Properties against composition, and against each other (Lupo Pasini 2022, Fig. 6)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ensemble_mtl.elements import SYMBOLS
+from ensemble_mtl.graph import FloatArray
+from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.inputs import Layout, ReportInputs
+
+TITLE = "Properties, composition, and each other"
+ORDER = 60
+_MOST_PAIRS = 6
+
+
+def caption(inputs: ReportInputs) -> str:
+    """What one point is."""
+    return (
+        "The data themselves, one point per graph; properties of atoms are summed over each graph. First the "
+        "properties against composition, then against each other, with Pearson's r of the shown values. A strong "
+        "relation, even a curved one, is what multi-task learning can use."
+    )
+
+
+def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
+    """One panel per task against composition, if it varies, then one per pair of tasks."""
+    share, symbol = _composition(inputs)
+    values = {task: inputs.target(task, total=True) for task in inputs.tasks}
+    pairs = list(combinations(inputs.tasks, 2))[:_MOST_PAIRS]
+    against = inputs.tasks if np.ptp(share) > 0 else []
+    if not against and not pairs:
+        return None
+    figure, axes = _style.panels(layout, len(against) + len(pairs), height=3.1)
+    for axis, task in zip(axes, against, strict=False):
+        _cloud(axis, share, values[task], _style.task_color(inputs, task))
+        axis.set(xlabel=f"share of {symbol}", ylabel=_total(inputs, task))
+    for axis, (first, second) in zip(axes[len(against) :], pairs, strict=True):
+        _cloud(axis, values[first], values[second], _style.INK)
+        axis.set(xlabel=_total(inputs, first), ylabel=_total(inputs, second))
+        both = np.isfinite(values[first]) & np.isfinite(values[second])
+        a, b = values[first][both], values[second][both]
+        if len(a) > 2 and np.ptp(a) and np.ptp(b):
+            axis.set_title(
+                f"r = {np.corrcoef(a, b)[0, 1]:.2f}".replace("-", "−"), fontweight="normal", fontsize=10, loc="right"
+            )
+    return figure
+
+
+def _composition(inputs: ReportInputs) -> tuple[FloatArray, str]:
+    """``[G]`` share of the element of least proton number, and its symbol."""
+    store = inputs.store
+    first = int(store.atomic_numbers.min())
+    hits = (store.atomic_numbers == first).astype(np.float64)
+    share: FloatArray = np.add.reduceat(hits, store.node_ptr[:-1]) / np.diff(store.node_ptr)
+    return share, SYMBOLS[first - 1] if 1 <= first <= len(SYMBOLS) else f"Z = {first}"
+
+
+def _cloud(axis: Axes, x: FloatArray, y: FloatArray, color: str) -> None:
+    axis.locator_params(nbins=5)
+    size, alpha = (3.0, 0.18) if len(x) > 2000 else (9.0, 0.4)
+    axis.scatter(x, y, s=size, color=color, alpha=alpha, linewidths=0, rasterized=True)
+
+
+def _total(inputs: ReportInputs, task: str) -> str:
+    prefix = "total " if inputs.summary["tasks"][task]["level"] == "node" else ""
+    return _style.literal(prefix + inputs.quantity(task))

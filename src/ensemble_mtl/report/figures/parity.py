@@ -1,0 +1,67 @@
+"""Predicted against true values of the largest subset (Lupo Pasini 2022, Fig. 4)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ensemble_mtl.graph import FloatArray
+from ensemble_mtl.plan import label
+from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.inputs import Layout, ReportInputs
+
+TITLE = "Predicted against true"
+ORDER = 10
+_HEXAGONS = 48
+_FEW = 300
+
+
+def caption(inputs: ReportInputs) -> str:
+    """What is shown: one member, the test part."""
+    subset = inputs.largest or ()
+    member = inputs.typical(subset)
+    return (
+        f"Test part, model {label(subset)}, seed {member.seed}: the member of median test error among "
+        f"{len(inputs.members[subset])}. Colour: number of values per cell, logarithmic. Line: prediction = truth. "
+        "RMSE and R² are of this member."
+    )
+
+
+def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
+    """One panel per task of the largest subset; None before it has a result."""
+    subset = inputs.largest
+    if subset is None:
+        return None
+    pairs = {task: pair for task, pair in inputs.parity(inputs.typical(subset)).items() if len(pair[0])}
+    if not pairs:
+        return None
+    figure, axes = _style.panels(layout, len(pairs), height=3.9)
+    for axis, (task, (true, predicted)) in zip(axes, pairs.items(), strict=True):
+        _panel(figure, axis, true, predicted)
+        axis.set_title(_style.literal(inputs.quantity(task)))
+        axis.set_xlabel("true")
+        axis.set_ylabel("predicted")
+    return figure
+
+
+def _panel(figure: Figure, axis: Axes, true: FloatArray, predicted: FloatArray) -> None:
+    low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
+    margin = 0.04 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    if len(true) < _FEW:
+        axis.plot(true, predicted, "o", ms=4, mew=0, alpha=0.6, color="#0072B2", rasterized=True)
+    else:
+        hexagons = axis.hexbin(
+            true, predicted, gridsize=_HEXAGONS, bins="log", cmap="viridis", mincnt=1,
+            extent=(*limits, *limits), linewidths=0.1, rasterized=True,
+        )  # fmt: skip
+        figure.colorbar(hexagons, ax=axis, shrink=0.75, pad=0.02, aspect=28)
+    axis.plot(limits, limits, color="#d55e00", lw=1.2, zorder=3)
+    axis.set(xlim=limits, ylim=limits, aspect="equal", box_aspect=1)
+    residual = predicted - true
+    total = float(np.sum((true - true.mean()) ** 2))
+    told = f"RMSE {np.sqrt(np.mean(residual**2)):.3g}"
+    if total > 0:
+        told += f"\nR² {1 - float(np.sum(residual**2)) / total:.4f}"
+    axis.text(0.04, 0.96, told, transform=axis.transAxes, va="top", fontsize=10)

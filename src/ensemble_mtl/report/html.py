@@ -1,0 +1,79 @@
+"""One self-contained page: opens offline, runs no script, asks nothing of any other host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ensemble_mtl.plan import label
+from ensemble_mtl.report import tables
+from ensemble_mtl.report.drawing import Drawing
+from ensemble_mtl.report.table import Table
+from ensemble_mtl.report.verdicts import headlines
+
+_HERE = Path(__file__).parent
+
+
+def render(summary: dict[str, Any], drawings: list[Drawing]) -> str:
+    """The page as HTML; every value of the summary is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["label"] = label
+    environment.filters["tight"] = _tight
+    environment.filters["cell"] = _cell
+    page = environment.get_template("report.html")
+    style = Markup((_HERE / "report.css").read_text())  # noqa: S704 - this package's own file
+    return page.render(
+        s=summary,
+        style=style,
+        status=_status(summary),
+        headlines=headlines(summary),
+        main_tables=[tables.errors(summary, "rmse_scaled", tables.fractions(summary)[0])],
+        more_tables=_more_errors(summary),
+        gains=_optional(tables.gains(summary)),
+        cost_tables=[table for table in (tables.cost(summary), tables.wall_clock(summary)) if table.rows],
+        curvature=_optional(tables.curvature(summary)),
+        figures=[drawing for drawing in drawings if drawing.name not in _CURVATURE],
+        curvature_figures=[drawing for drawing in drawings if drawing.name in _CURVATURE],
+    )
+
+
+_CURVATURE = ("spectra", "traces")
+
+
+def _tight(text: str) -> str:
+    """Text whose numbers keep their signs and units on the same line."""
+    for loose in (" %", " = ", " < ", " ± ", " … "):
+        text = text.replace(loose, loose.replace(" ", "\u00a0"))
+    return text
+
+
+def _cell(text: str) -> str:
+    """Text of a cell, which on a narrow screen breaks before its deviation and nowhere else."""
+    return text.replace("± ", "±\u00a0").replace(" %", "\u00a0%").replace("< ", "<\u00a0").replace(" s", "\u00a0s")
+
+
+def _more_errors(summary: dict[str, Any]) -> list[Table]:
+    first, *others = tables.fractions(summary)
+    rest = [table for fraction in others for table in tables.error_tables(summary, fraction)]
+    return [*tables.error_tables(summary, first)[1:], *rest]
+
+
+def _optional(table: Table) -> Table | None:
+    return table if table.rows else None
+
+
+def _status(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """(tone, text) of the chips under the title."""
+    counts = summary["counts"]
+    chips = [("good" if summary["complete"] else "warn", f"{counts['done']} of {counts['total']} members done")]
+    chips += [("bad", f"{counts['failed']} failed")] if counts["failed"] else []
+    chips += [("bad", f"{len(summary['damaged'])} damaged")] if summary["damaged"] else []
+    chips += [("warn", f"{counts['running']} running")] if counts["running"] else []
+    missing = counts["missing"] - len(summary["damaged"])
+    chips += [("warn", f"{missing} missing")] if missing else []
+    return chips

@@ -1,0 +1,139 @@
+"""One structure for every table, and its forms: terminal and Markdown (the page has its own template)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of one cell; ``best`` marks it in bold, ``note`` is small print after it."""
+
+    text: str = ABSENT
+    best: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; the first column names the row.
+
+    Attributes:
+        title: what it shows.
+        caption: how its numbers and their errors are meant.
+        header: one entry per column.
+        rows: as many cells as the header has entries.
+    """
+
+    title: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def to_markdown(table: Table) -> str:
+    """The table as GitHub-flavoured Markdown, title and caption included."""
+    lines = [
+        f"**{_plain(table.title)}**",
+        "",
+        _line(_plain(entry) for entry in table.header),
+        _line([":--", *["--:"] * (len(table.header) - 1)]),
+        *(_line(_markdown_cell(cell) for cell in row) for row in table.rows),
+        "",
+        _plain(table.caption),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_rich(table: Table) -> RichTable:
+    """The table for a terminal; texts are literal, so brackets in labels style nothing."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(
+        title=Text(table.title, "bold"), caption=Text(table.caption), box=SIMPLE_HEAD, title_justify="left"
+    )
+    shown.caption_justify = "left"
+    for index, entry in enumerate(table.header):
+        shown.add_column(Text(entry), justify="right" if index else "left", no_wrap=not index)
+    for row in table.rows:
+        texts = []
+        for cell in row:
+            text = Text(cell.text, "bold" if cell.best else "")
+            texts.append(text.append(f" {cell.note}", "dim not bold") if cell.note else text)
+        shown.add_row(*texts)
+    return shown
+
+
+def scientific(value: float, digits: int = 3) -> str:
+    """``7.54e-3``: significant digits, and no zeros in the exponent."""
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+    """``7.54e-3 ± 8.70e-4``, the form of Table 1; the mean alone if it has no deviation."""
+    if mean is None:
+        return ABSENT
+    return scientific(mean) if std is None else f"{scientific(mean)} ± {scientific(std)}"
+
+
+def readable(mean: float | None, std: float | None) -> str:
+    """``0.1234 ± 0.0056``: as many decimals as the deviation supports, if that stays short."""
+    if mean is None:
+        return ABSENT
+    size = max(abs(mean), abs(std or 0.0))
+    if not 1e-3 <= size < 1e5:
+        return plus_minus(mean, std)
+    scale = std or abs(mean) / 10
+    decimals = min(6, max(0, 1 - math.floor(math.log10(scale))))
+    return f"{mean:.{decimals}f}" if std is None else f"{mean:.{decimals}f} ± {std:.{decimals}f}"
+
+
+def seconds(value: float | None, std: float | None = None) -> str:
+    """``3.2 ± 0.4 s``, ``2.05 ± 0.10 h``: a duration in the unit that suits its size."""
+    if value is None:
+        return ABSENT
+    unit, size = ("h", 3600.0) if value >= 7200 else ("min", 60.0) if value >= 300 else ("s", 1.0)
+    return f"{readable(value / size, None if std is None else std / size)} {unit}"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """``−35``, ``+0.62``: significant digits with a true sign."""
+    if value is None:
+        return ABSENT
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    text = f"{abs(value):.{min(decimals, 6)}f}"
+    return f"{'−' if value < 0 else '+'}{text}"
+
+
+def p_value(value: float | None) -> str:
+    """``0.031``; below a thousandth only that it is so."""
+    if value is None:
+        return ABSENT
+    return "< 0.001" if value < 1e-3 else f"{value:.3f}"
+
+
+def _line(entries: Iterable[str]) -> str:
+    return "| " + " | ".join(entries) + " |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text)
+    return f"{text} {_plain(cell.note)}" if cell.note else text
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    for mark in ("\\", "`", "*", "_", "|", "<", "[", "]"):
+        text = text.replace(mark, "&lt;" if mark == "<" else f"\\{mark}")
+    return " ".join(text.split())

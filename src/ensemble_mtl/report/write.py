@@ -1,0 +1,38 @@
+"""The report on disk: ``report.html`` and the figures beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ensemble_mtl import atomic
+from ensemble_mtl.report import html
+from ensemble_mtl.report.drawing import drawings
+from ensemble_mtl.report.inputs import ReportInputs
+from ensemble_mtl.study import Study
+
+
+def write(study: Study, summary: dict[str, Any]) -> Path:
+    """Make ``figures/<name>.svg`` and ``report.html`` in the study directory, each atomically.
+
+    Args:
+        study: the study directory.
+        summary: what :func:`ensemble_mtl.gather.gather` returned for it.
+
+    Returns:
+        The page.
+
+    Raises:
+        StoreError: the graph store is damaged.
+        OSError: the study directory cannot be written; a former page is untouched.
+    """
+    made = drawings(ReportInputs(study, summary))
+    folder = study.root / "figures"
+    for drawing in made:
+        atomic.write_bytes(folder / f"{drawing.name}.svg", drawing.wide)
+    # a figure that no longer applies would tell of results that are gone
+    for stale in {*folder.glob("*.svg")} - {folder / f"{drawing.name}.svg" for drawing in made}:
+        stale.unlink(missing_ok=True)
+    page = study.root / "report.html"
+    atomic.write_text(page, html.render(summary, made))
+    return page

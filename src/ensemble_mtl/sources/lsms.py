@@ -1,0 +1,129 @@
+"""LSMS-3 text files, one configuration each, in a folder or a tar archive.
+
+The format is that of ``info_evec_out`` (see :mod:`ensemble_mtl.sources._lsms_file`); the
+files hold no lattice vectors, so a periodic graph needs the option ``cell``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field, PositiveInt
+
+from ensemble_mtl import registry
+from ensemble_mtl.config import ConfigPath
+from ensemble_mtl.errors import DataError
+from ensemble_mtl.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
+from ensemble_mtl.sources import _parallel, _raw_files
+from ensemble_mtl.sources._lsms_file import Parsed
+from ensemble_mtl.sources._mixing import check_symbols, mixing_enthalpy
+from ensemble_mtl.units import BOHR_IN_ANGSTROM
+
+TARGETS = (
+    TargetInfo("mixing_enthalpy", "graph", "Ry", "total energy less that of the pure elements"),
+    TargetInfo("total_energy", "graph", "Ry"),
+    TargetInfo("band_energy", "graph", "Ry"),
+    TargetInfo("fermi_energy", "graph", "Ry"),
+    TargetInfo("charge_transfer", "node", "e", "electrons on the site less its proton number"),
+    TargetInfo("charge", "node", "e", "electrons on the site"),
+    TargetInfo("magnetic_moment", "node", "μB"),
+)
+_SHOWN_FAULTS = 5
+
+Vector = tuple[float, float, float]
+
+
+def _check_cell(cell: Vector | tuple[Vector, Vector, Vector]) -> Vector | tuple[Vector, Vector, Vector]:
+    vectors = _vectors(cell)
+    if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9:
+        raise ValueError("expected three lengths, or three independent lattice vectors, in bohr")
+    return cell
+
+
+def _vectors(cell: Vector | tuple[Vector, Vector, Vector]) -> FloatArray:
+    values = np.array(cell, dtype=np.float64)
+    return np.diag(values) if values.ndim == 1 else values
+
+
+class Options(registry.Options):
+    """Where the files are and how they are to be read."""
+
+    name: Literal["lsms"] = "lsms"
+    path: ConfigPath
+    """Folder, or tar archive (plain, gz, bz2, xz)."""
+    on_error: Literal["error", "skip"] = "error"
+    """What to do with a malformed file; skipped ones are listed in the report."""
+    cell: Annotated[Vector | tuple[Vector, Vector, Vector], AfterValidator(_check_cell)] | None = None
+    """Lattice of every file in bohr: three lengths, or three vectors as rows."""
+    atoms_per_cell: PositiveInt | None = None
+    """Number of atoms of every file; finds files that are cut off between two lines."""
+    references: Annotated[Mapping[str, float], AfterValidator(check_symbols)] = {}
+    """Symbol -> Ry per atom; overrides the set's own pure configurations."""
+    workers: PositiveInt | None = Field(None, exclude=True)
+    """Processes that parse; by default one per core, at most 8. No part of the study's identity."""
+
+
+def fingerprint(options: Options) -> dict[str, Any] | None:
+    """What tells whether the raw files are still the same; None if they are not there."""
+    return _raw_files.fingerprint(options.path)
+
+
+def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> SourceData:
+    """All configurations, in natural order of their names.
+
+    Args:
+        options: see :class:`Options`.
+        raw: not used; the files exist already.
+        progress: called with (done, total), in files of a folder or bytes of an archive.
+
+    Raises:
+        DataError: nothing can be read, a file is malformed (under ``error``), or an element
+            has no reference energy.
+    """
+    files = _raw_files.iterate(options.path, progress)
+    found = list(_parallel.outcomes(files, options.path.name, options.atoms_per_cell, options.workers))
+    found.sort(key=lambda outcome: _raw_files.natural(outcome[0]))
+    _check_names(options.path, [name for name, _ in found])
+    faults = [outcome for _, outcome in found if isinstance(outcome, str)]
+    if faults and options.on_error == "error":
+        raise DataError(_summary(faults))
+    good = [(name, outcome) for name, outcome in found if not isinstance(outcome, str)]
+    if not good:
+        reason = f"all {len(faults)} files are malformed: {faults[0]}" if faults else "holds no files"
+        raise DataError(f"{options.path}: {reason}; expected LSMS files, check data.path")
+    graphs, notes = _graphs(options, good)
+    return SourceData(graphs, TARGETS, faults, notes=notes)
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    for one, other in itertools.pairwise(names):
+        if one == other:
+            raise DataError(f"{path}: {one} is in it twice; remove one, so that it is known which counts")
+
+
+def _summary(faults: list[str]) -> str:
+    lines = faults[:_SHOWN_FAULTS]
+    if len(faults) > len(lines):
+        lines.append(f"… and {len(faults) - len(lines)} more malformed files")
+    return "\n".join([*lines, "correct the files, or set data.on_error: skip to leave them out"])
+
+
+def _graphs(options: Options, parsed: list[tuple[str, Parsed]]) -> tuple[list[Graph], list[str]]:
+    names = [name for name, _ in parsed]
+    numbers: list[IntArray] = [entry.atoms[:, 0].astype(np.int64) for _, entry in parsed]
+    energies = np.stack([entry.energies for _, entry in parsed])
+    enthalpy, notes = mixing_enthalpy(names, energies[:, 0], numbers, options.references)
+    by_graph = np.column_stack([enthalpy, energies])
+    cell = None if options.cell is None else _vectors(options.cell) * BOHR_IN_ANGSTROM
+    graph_targets = [info.name for info in TARGETS if info.level == "graph"]
+    graphs = []
+    for index, ((name, entry), z) in enumerate(zip(parsed, numbers, strict=True)):
+        charge = entry.atoms[:, 5]
+        targets = {target: by_graph[index, k : k + 1] for k, target in enumerate(graph_targets)}
+        targets |= {"charge_transfer": charge - z, "charge": charge, "magnetic_moment": entry.atoms[:, 6]}
+        graphs.append(Graph(name, z, entry.atoms[:, 2:5] * BOHR_IN_ANGSTROM, targets, cell))
+    return graphs, notes

@@ -1,0 +1,230 @@
+"""A stack at work: epochs, probes, checkpoints, and a result for each member that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from ensemble_mtl import results
+from ensemble_mtl.errors import EnsembleMTLError
+from ensemble_mtl.evaluation import evaluate
+from ensemble_mtl.member_files import Heartbeat, add_metrics, cut_metrics, log, record_failure
+from ensemble_mtl.plan import Member
+from ensemble_mtl.prepare import Prepared
+from ensemble_mtl.probes.measure import measure
+from ensemble_mtl.provenance import device_name, versions
+from ensemble_mtl.results import MemberResult, ProbeResult
+from ensemble_mtl.study import Study
+from ensemble_mtl.train import checkpoint
+from ensemble_mtl.train.loop import EpochReport, run_epoch
+from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.step import Problem
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class InterruptedTrainingError(EnsembleMTLError):
+    """Training was asked to stop; everything is checkpointed."""
+
+
+@dataclass
+class MemberRun:
+    """A member in training.
+
+    Attributes:
+        member: which one.
+        probes: finished probes, as plain values and tensors (they go into checkpoints).
+        resumed: whether it continues from a checkpoint.
+    """
+
+    member: Member
+    probes: list[dict[str, Any]] = field(default_factory=list)
+    resumed: bool = False
+
+
+class Stack:
+    """Members that train together until each has ended.
+
+    Args:
+        study: where files go.
+        problem: model and data.
+        prepared: the data with their normalisers.
+        runs: the members.
+        state: theirs, in the same order.
+        tell: receives events.
+        stop: asked after every epoch (see :func:`ensemble_mtl.shard.run`).
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        problem: Problem,
+        prepared: Prepared,
+        runs: list[MemberRun],
+        state: StackState,
+        tell: Tell,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.study, self.problem, self.prepared = study, problem, prepared
+        self.runs, self.state, self.tell, self.stop = runs, state, tell, stop
+        self.size = len(runs)
+        self.config = study.config
+        self._saved = time.monotonic()
+        self._progress: dict[str, Any] = {}
+
+    def train(self) -> None:
+        """Train every member to its end."""
+        for run in self.runs:
+            cut_metrics(self.study, run.member, self.state.epoch)
+            log(self.study, run.member, f"{'resumed' if run.resumed else 'started'} at epoch {self.state.epoch}")
+        with Heartbeat(self.study, [run.member for run in self.runs]) as self._heartbeat:
+            if self.state.epoch == 0:
+                self._probe(0, range(len(self.runs)))
+            while self.runs:
+                self._epoch()
+                self._heartbeat.progress = self._progress
+
+    def _epoch(self) -> None:
+        report = run_epoch(self.problem, self.state, self._weights())
+        self._record(report)
+        epochs = self.config.train.epochs
+        self._progress = {"epoch": report.epoch, "epochs": epochs, "epoch_seconds": report.seconds}
+        failed = torch.nonzero(report.failed).flatten().tolist()
+        over = self.state.epoch >= epochs
+        ended = [m for m in range(len(self.runs)) if (over or bool(report.stopped[m])) and m not in failed]
+        going_on = [m for m in range(len(self.runs)) if m not in ended and m not in failed]
+        if going_on or ended:
+            self._probe(self.state.epoch, [*going_on, *ended])
+        for m in failed:
+            self._fail(m)
+        if ended:
+            self._finish(ended, report)
+        self.state = self.state.take(going_on) if going_on else self.state
+        self.runs = [self.runs[m] for m in going_on]
+        if not self.runs:
+            return
+        if self.stop():
+            self._checkpoint()
+            raise InterruptedTrainingError(
+                f"stopped after epoch {self.state.epoch}; the same command continues from there"
+            )
+        if time.monotonic() - self._saved >= self.config.train.checkpoint_seconds:
+            self._checkpoint()
+
+    def _weights(self) -> torch.Tensor:
+        tasks = self.problem.model.spec.tasks
+        rows = [
+            [self.config.tasks[task].weight if task in run.member.subset else 0.0 for task in tasks]
+            for run in self.runs
+        ]
+        parameters = self.state["parameters"]
+        return torch.tensor(rows, dtype=parameters.dtype, device=parameters.device)
+
+    def _probe(self, epoch: int | str, rows: Sequence[int]) -> None:
+        probes = self.config.probes
+        if probes is None or epoch not in probes.epochs or not rows:
+            return
+        found = measure(self.problem, self.state.take(rows), probes, self.problem.model.spec.tasks)
+        for row, measured in zip(rows, found, strict=True):
+            done = {(probe["task"], probe["epoch"]) for probe in self.runs[row].probes}
+            own = [probe for probe in measured if probe.task in self.runs[row].member.subset]
+            self.runs[row].probes += [_plain(p) for p in own if (p.task, p.epoch) not in done]
+
+    def _record(self, report: EpochReport) -> None:
+        tasks = self.problem.model.spec.tasks
+        for m, run in enumerate(self.runs):
+            own = [(t, task) for t, task in enumerate(tasks) if task in run.member.subset]
+            line = {
+                "epoch": report.epoch,
+                "lr": float(report.lr[m]),
+                "train_loss": _number(sum(float(report.train_mse[m, t]) * self.config.tasks[k].weight for t, k in own)),
+                "val_loss": _number(float(report.val_loss[m])),
+                "train_rmse_scaled": {task: _number(float(report.train_mse[m, t]) ** 0.5) for t, task in own},
+                "val_rmse_scaled": {task: _number(float(report.val_mse[m, t]) ** 0.5) for t, task in own},
+                "seconds": report.seconds,
+                "stack": len(self.runs),
+            }
+            add_metrics(self.study, run.member, line)
+        self.tell(
+            {
+                "event": "epoch",
+                "members": [run.member.id for run in self.runs],
+                "epoch": report.epoch,
+                "epochs": self.config.train.epochs,
+                "seconds": report.seconds,
+            }
+        )
+
+    def _finish(self, rows: list[int], report: EpochReport) -> None:
+        self._probe("end", rows)
+        state = self.state.take(rows)
+        metrics, predictions = evaluate(self.config, self.problem, self.prepared, state)
+        for i, row in enumerate(rows):
+            run = self.runs[row]
+            self._save(row)
+            result = MemberResult(
+                member=run.member.to_json(),
+                data_sha256=self.prepared.store.sha256,
+                metrics=metrics[i],
+                units={
+                    task: self.prepared.store.target_info(self.config.tasks[task].target).unit
+                    for task in run.member.subset
+                },
+                epochs=self.state.epoch,
+                best_epoch=int(state["best.epoch"][i]),
+                stopped_early=bool(report.stopped[row]) and self.state.epoch < self.config.train.epochs,
+                train_seconds=float(state["seconds"][i]),
+                stack_seconds=float(state["stack_seconds"][i]),
+                stack_size=self.size,
+                num_parameters=self.problem.model.spec.num_parameters(),
+                device=device_name(state["parameters"].device),
+                dtype=self.config.train.dtype,
+                versions=versions(),
+                predictions=predictions[i],
+                probes=[ProbeResult(**_arrays(probe)) for probe in run.probes],
+            )
+            results.write(self.study.folder(run.member), result)
+            self._leave(run, f"finished after epoch {self.state.epoch}, best epoch {result.best_epoch}")
+            self.tell({"event": "done", "member": run.member.id})
+
+    def _fail(self, row: int) -> None:
+        run = self.runs[row]
+        text = (
+            f"the loss is not finite after epoch {self.state.epoch}; "
+            "try a smaller train.optimizer.lr, or train.dtype float64"
+        )
+        record_failure(self.study, run.member, text)
+        self._leave(run, f"failed: {text}")
+        self.tell({"event": "failed", "member": run.member.id, "error": text})
+
+    def _leave(self, run: MemberRun, text: str) -> None:
+        log(self.study, run.member, text)
+        self._heartbeat.drop(run.member)
+
+    def _checkpoint(self) -> None:
+        for row in range(len(self.runs)):
+            self._save(row)
+        self._saved = time.monotonic()
+
+    def _save(self, row: int) -> None:
+        run = self.runs[row]
+        path = self.study.checkpoint(run.member)
+        checkpoint.save(path, run.member.id, self.state.take([row]), {"probes": run.probes})
+
+
+def _plain(probe: ProbeResult) -> dict[str, Any]:
+    values = asdict(probe)
+    return {**values, "nodes": torch.as_tensor(probe.nodes), "weights": torch.as_tensor(probe.weights)}
+
+
+def _arrays(probe: dict[str, Any]) -> dict[str, Any]:
+    return {**probe, "nodes": probe["nodes"].numpy(), "weights": probe["weights"].numpy()}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if value == value and abs(value) != float("inf") else None

@@ -1,0 +1,76 @@
+"""A short measurement: how long one member of each subset takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from ensemble_mtl import atomic, registry
+from ensemble_mtl.config import ProbeConfig
+from ensemble_mtl.models.layout import stream_seed
+from ensemble_mtl.plan import Member, label
+from ensemble_mtl.prepare import load, prepare
+from ensemble_mtl.probes.measure import probe_set, shared_losses
+from ensemble_mtl.probes.operator import HessianOperator
+from ensemble_mtl.provenance import device_name
+from ensemble_mtl.shard import choose_device, make_problem
+from ensemble_mtl.study import Study
+from ensemble_mtl.train.state import StackState, initial
+from ensemble_mtl.train.step import Problem, batches, losses_and_gradient, validate
+
+NUM_STEPS = 5
+
+
+def measure(study: Study, progress: Callable[[int, int], None]) -> None:
+    """Time a few steps, a validation and a curvature product per subset; write ``timing.json``."""
+    prepare(study, progress)
+    torch.set_num_threads(1)  # as a worker runs
+    device = choose_device(study.config)
+    options = study.config.launch.launcher
+    groups: dict[tuple[str, ...], list[Member]] = {}
+    for member in study.members():
+        groups.setdefault(member.subset, []).append(member)
+    seconds = {}
+    for subset, members in groups.items():
+        first = members[0]
+        problem = make_problem(study.config, load(study, first.split), subset, first.split, 1.0, device)
+        seeds = [member.seed for member in members[: study.config.launch.members_per_shard]]
+        state = initial(problem.layout, problem.buffers, seeds, study.config.train, device)
+        stack = study.config.train.epochs * _epoch(problem, state) + _probes(problem, state, study.config.probes)
+        seconds[label(subset)] = stack / len(seeds)
+    workers = registry.load("launch", options.name).num_workers(study, options)
+    content = {"device": device_name(device), "workers": workers, "member_seconds": seconds}
+    atomic.write_json(study.timing, content)
+
+
+def _epoch(problem: Problem, state: StackState) -> float:
+    tasks = problem.model.spec.tasks
+    weights = torch.ones(len(state), len(tasks), dtype=state["parameters"].dtype, device=problem.train.device)
+    order = batches(problem, 0)
+    losses_and_gradient(problem, state, weights, order[0])  # first calls allocate
+    started = time.perf_counter()
+    for graphs in order[:NUM_STEPS]:
+        losses_and_gradient(problem, state, weights, graphs)
+    steps = (time.perf_counter() - started) / len(order[:NUM_STEPS]) * len(order)
+    started = time.perf_counter()
+    validate(problem, state)
+    return steps + time.perf_counter() - started
+
+
+def _probes(problem: Problem, state: StackState, config: ProbeConfig | None) -> float:
+    if config is None:
+        return 0.0
+    graphs, total = probe_set(problem, config.graphs), 0.0
+    generator = torch.Generator().manual_seed(stream_seed("timing"))
+    products = config.trace_samples + config.lanczos_starts * config.lanczos_steps
+    for task in problem.model.spec.tasks:
+        shared = state["parameters"][:, : problem.layout.num_shared]
+        operator = HessianOperator(shared_losses(problem, state, task, graphs), shared)
+        v = torch.randn(shared.shape, generator=generator, dtype=torch.float64).to(shared)
+        operator.matvec(v)
+        started = time.perf_counter()
+        operator.matvec(v)
+        total += (time.perf_counter() - started) * products
+    return total * len(config.epochs)

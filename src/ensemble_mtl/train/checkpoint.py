@@ -1,0 +1,89 @@
+"""A member's training state on disk: one file per member, whatever stack it trains in.
+
+Written atomically; loaded with ``weights_only=True``, so a file cannot run code; verified
+by a digest of its contents. The random streams need no state: they are named by epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ensemble_mtl import atomic
+from ensemble_mtl.errors import StoreError
+from ensemble_mtl.train.state import StackState
+
+FORMAT = 1
+
+
+def save(path: Path, member_id: str, state: StackState, extra: dict[str, Any]) -> None:
+    """Write the state of one member.
+
+    Args:
+        path: its checkpoint.
+        member_id: whose it is.
+        state: a stack of one.
+        extra: plain values and tensors to keep beside it (finished probes).
+
+    Raises:
+        OSError: it could not be written whole; the former checkpoint is intact.
+    """
+    content = {
+        "format": FORMAT,
+        "member": member_id,
+        "epoch": state.epoch,
+        "tensors": {name: value.detach().cpu() for name, value in state.tensors.items()},
+        "extra": extra,
+    }
+    content["sha256"] = _digest(content)
+    atomic.write_with(path, lambda temporary: torch.save(content, temporary))
+
+
+def load(path: Path, member_id: str, device: torch.device) -> tuple[StackState, dict[str, Any]]:
+    """The state and the extra values in ``path``.
+
+    Raises:
+        StoreError: it is damaged, of another member or of another format.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        recorded = content.pop("sha256")
+        intact = content["format"] == FORMAT and recorded == _digest(content)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise StoreError(f"{path}: not a readable checkpoint ({type(error).__name__})") from None
+    if not intact:
+        raise StoreError(f"{path}: its contents do not match its digest, or have another format than {FORMAT}")
+    if content["member"] != member_id:
+        raise StoreError(f"{path}: belongs to member {content['member']}, expected {member_id}")
+    state = StackState(content["tensors"], content["epoch"])
+    for name in ("parameters", "buffers"):
+        for key in (name, f"best.{name}"):
+            state.tensors[key] = state[key].to(device)
+    state.put("optimizer", {name: value.to(device) for name, value in state.group("optimizer").items()})
+    return state, content["extra"]
+
+
+def _digest(content: Any) -> str:
+    """SHA-256 of nested dicts and lists of tensors and plain values."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        elif isinstance(value, dict):
+            for key in sorted(value):
+                digest.update(f"{key!r}:".encode())
+                add(value[key])
+        elif isinstance(value, list | tuple):
+            digest.update(f"{len(value)}[".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(f"{value!r};".encode())
+
+    add(content)
+    return digest.hexdigest()

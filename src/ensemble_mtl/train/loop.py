@@ -1,0 +1,75 @@
+"""Epoch after epoch: validation, best weights, early stopping, learning-rate schedule."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensemble_mtl import registry
+from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.step import Problem, train_epoch, validate
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch brought, member by member.
+
+    Attributes:
+        epoch: epochs trained so far.
+        lr: ``[M]`` learning rate of the epoch.
+        train_mse: ``[M, T]`` training losses, each label as it was met during the epoch.
+        val_mse: ``[M, T]`` validation losses.
+        val_loss: ``[M]`` weighted sum that early stopping watches.
+        seconds: wall-clock of the epoch for the whole stack.
+        stopped: ``[M]`` bool, members whose patience ended.
+        failed: ``[M]`` bool, members whose loss is no longer finite.
+    """
+
+    epoch: int
+    lr: Tensor
+    train_mse: Tensor
+    val_mse: Tensor
+    val_loss: Tensor
+    seconds: float
+    stopped: Tensor
+    failed: Tensor
+
+
+def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochReport:
+    """Train and validate for one epoch; keep each member's best weights in ``state``."""
+    lr = problem.config.optimizer.lr * state["schedule.factor"]
+    started = time.perf_counter()
+    train_mse = train_epoch(problem, state, weights).double().cpu()
+    val_mse = validate(problem, state).cpu()
+    seconds = time.perf_counter() - started
+    shares = weights.double().cpu()
+    # What a task that the member does not learn has for a loss, finite or not, is nothing to it.
+    val_loss = torch.where(shares > 0, val_mse * shares, 0.0).sum(1)
+    train_loss = torch.where(shares > 0, train_mse * shares, 0.0).sum(1)
+    state["stack_seconds"].add_(seconds)
+    state["seconds"].add_(seconds / len(state))
+
+    keep_best(state, val_loss)
+    schedule = registry.load("train.schedule", problem.config.schedule.name)
+    factors = state.group("schedule")
+    schedule.step(problem.config.schedule, factors, state.epoch, problem.config.epochs, val_loss)
+    state.put("schedule", factors)
+
+    stopping = problem.config.early_stopping
+    waited = state.epoch - state["best.epoch"]
+    stopped = waited >= stopping.patience if stopping else torch.zeros(len(state), dtype=torch.bool)
+    failed = ~(train_loss.isfinite() & val_loss.isfinite())
+    return EpochReport(state.epoch, lr, train_mse, val_mse, val_loss, seconds, stopped, failed)
+
+
+def keep_best(state: StackState, val_loss: Tensor) -> None:
+    """Where ``val_loss [M]`` is a new minimum, make the present weights the best ones."""
+    rows = torch.nonzero(val_loss < state["best.loss"]).flatten()
+    state["best.loss"][rows] = val_loss[rows]
+    state["best.epoch"][rows] = state.epoch
+    for name in ("parameters", "buffers"):
+        on_device = rows.to(state[name].device)
+        state[f"best.{name}"][on_device] = state[name][on_device]

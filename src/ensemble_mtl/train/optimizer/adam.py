@@ -1,0 +1,67 @@
+"""Adam (Kingma and Ba 2015, arXiv:1412.6980), with per-member state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from ensemble_mtl import registry
+from ensemble_mtl.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
+
+
+class Options(registry.Options):
+    """Adam's options, with torch's defaults.
+
+    Attributes:
+        lr: learning rate, before the schedule's factor.
+        betas: decay rates of the first and second moment.
+        eps: added to the root of the second moment.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    name: Literal["adam"] = "adam"
+    lr: PositiveFloat = 1e-3
+    betas: tuple[float, float] = Field((0.9, 0.999))
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+
+
+def start(parameters: Tensor) -> dict[str, Tensor]:
+    """State for ``parameters [M, P]``: moments ``[M, P]`` and step counts ``[M]``."""
+    steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)
+    return {"first": torch.zeros_like(parameters), "second": torch.zeros_like(parameters), "steps": steps}
+
+
+def step(options: Options, parameters: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: Tensor) -> None:
+    """Update ``parameters [M, P]`` and ``state`` in place.
+
+    Args:
+        options: see :class:`Options`.
+        parameters: weights, member by row.
+        gradient: ``[M, P]``.
+        state: as made by :func:`start`.
+        lr: ``[M]`` learning rates of this step.
+    """
+    if options.weight_decay:
+        gradient = gradient + options.weight_decay * parameters
+    apply(options.betas, options.eps, parameters, gradient, state, lr)
+
+
+def apply(
+    betas: tuple[float, float], eps: float, parameters: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: Tensor
+) -> None:
+    """The bias-corrected step itself, which AdamW shares."""
+    first, second, steps = state["first"], state["second"], state["steps"]
+    steps += 1
+    first.lerp_(gradient, 1 - betas[0])
+    second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    size = (lr / (1 - betas[0] ** steps)).to(parameters.dtype)[:, None]
+    root = (1 - betas[1] ** steps).sqrt().to(parameters.dtype)[:, None]
+    parameters.sub_(size * first / (second.sqrt() / root + eps))

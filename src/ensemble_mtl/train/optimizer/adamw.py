@@ -1,0 +1,39 @@
+"""AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from ensemble_mtl import registry
+from ensemble_mtl.train.optimizer import adam
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Options(registry.Options):
+    """AdamW's options, with optax's defaults (New 2022).
+
+    Attributes:
+        lr: learning rate, before the schedule's factor.
+        betas: decay rates of the first and second moment.
+        eps: added to the root of the second moment.
+        weight_decay: share of the weights taken off per step and unit of learning rate.
+    """
+
+    name: Literal["adamw"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    betas: tuple[float, float] = Field((0.9, 0.999))
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+start = adam.start
+
+
+def step(options: Options, parameters: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: Tensor) -> None:
+    """Update in place; arguments as :func:`ensemble_mtl.train.optimizer.adam.step`."""
+    parameters.mul_((1 - lr * options.weight_decay).to(parameters.dtype)[:, None])
+    adam.apply(options.betas, options.eps, parameters, gradient, state, lr)

@@ -1,0 +1,145 @@
+"""One epoch of a stack: every member sees the same batches in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensemble_mtl import registry
+from ensemble_mtl.config import TrainConfig
+from ensemble_mtl.data.batch import GraphBatch
+from ensemble_mtl.data.table import GraphTable
+from ensemble_mtl.models.layout import Layout, stream_seed
+from ensemble_mtl.models.model import Model, Outputs
+from ensemble_mtl.train.loss import task_losses
+from ensemble_mtl.train.state import StackState
+
+EVALUATION_BATCH = 256
+"""Graphs per forward pass without gradients; it changes no result beyond rounding."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a stack is trained on; the same for all of its members but for ``weights``.
+
+    Attributes:
+        model: the function.
+        layout: where parameters stand in the flat vectors.
+        buffers: likewise for running statistics.
+        table: all graphs.
+        train: ``[n]`` indices of the training graphs.
+        val: ``[n]`` indices of the validation graphs.
+        stream: names the batches' random stream; the study's split, not the member.
+        config: how to train.
+    """
+
+    model: Model
+    layout: Layout
+    buffers: Layout
+    table: GraphTable
+    train: Tensor
+    val: Tensor
+    stream: str
+    config: TrainConfig
+
+
+def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Tensor:
+    """Train for one epoch, updating ``state`` in place.
+
+    Args:
+        problem: model and data.
+        state: M members.
+        weights: ``[M, T]`` loss weights, 0 for tasks that a member does not learn.
+
+    Returns:
+        ``[M, T]`` mean squared errors over the epoch's labels, each counting once with the
+        weights that met it.
+    """
+    optimizer = registry.load("train.optimizer", problem.config.optimizer.name)
+    moments = state.group("optimizer")
+    lr = problem.config.optimizer.lr * state["schedule.factor"].to(state["parameters"].device)
+    total = torch.zeros_like(weights, dtype=torch.float64)
+    labels = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
+    for graphs in batches(problem, state.epoch):
+        batch = problem.table.batch(graphs)
+        losses, gradient = _losses_and_gradient(problem, state, weights, batch)
+        optimizer.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
+        count = _label_counts(batch, problem.model.spec.tasks)
+        total += losses * count
+        labels += count
+    state.put("optimizer", moments)
+    state.epoch += 1
+    return total / labels.clamp(min=1)
+
+
+def batches(problem: Problem, epoch: int) -> Sequence[Tensor]:
+    """Training indices of ``epoch``, shuffled by a stream of its own, in batches."""
+    generator = torch.Generator().manual_seed(stream_seed("batches", problem.stream, epoch))
+    order = torch.randperm(len(problem.train), generator=generator).to(problem.train.device)
+    return problem.train[order].split(problem.config.batch_size)
+
+
+def losses_and_gradient(problem: Problem, state: StackState, weights: Tensor, graphs: Tensor) -> tuple[Tensor, Tensor]:
+    """Task losses ``[M, T]`` and the gradient ``[M, P]`` of each member's weighted sum.
+
+    Members share no parameter, so one backward pass on the sum over members serves all.
+    """
+    return _losses_and_gradient(problem, state, weights, problem.table.batch(graphs))
+
+
+def _losses_and_gradient(
+    problem: Problem, state: StackState, weights: Tensor, batch: GraphBatch
+) -> tuple[Tensor, Tensor]:
+    flat = state["parameters"].detach().requires_grad_()
+    buffers = problem.buffers.unflatten(state["buffers"])
+    outputs = problem.model(problem.layout.unflatten(flat), buffers, batch, training=True)
+    losses = task_losses(outputs, batch, problem.model.spec.tasks)
+    (gradient,) = torch.autograd.grad((losses * weights).sum(), flat)
+    return losses.detach(), gradient
+
+
+@torch.no_grad()
+def predict(problem: Problem, parameters: Tensor, buffers: Tensor, graphs: Tensor) -> Outputs:
+    """Normalised predictions for ``graphs``, in their order.
+
+    Returns:
+        task -> ``[M, G]`` (graph level) or ``[M, sum of nodes]`` (node level, graph by graph).
+    """
+    named, running = problem.layout.unflatten(parameters), problem.buffers.unflatten(buffers)
+    found: dict[str, list[Tensor]] = {task: [] for task in problem.model.spec.tasks}
+    for some in graphs.split(EVALUATION_BATCH):
+        outputs = problem.model(named, running, problem.table.batch(some), training=False)
+        for task, values in outputs.items():
+            found[task].append(values if values.dim() == 2 else values.transpose(1, 2).flatten(1))
+    return {task: torch.cat(values, dim=1) for task, values in found.items()}
+
+
+@torch.no_grad()
+def validate(problem: Problem, state: StackState) -> Tensor:
+    """``[M, T]`` mean squared errors over the validation graphs, each label counting once."""
+    named = problem.layout.unflatten(state["parameters"])
+    running = problem.buffers.unflatten(state["buffers"])
+    tasks = problem.model.spec.tasks
+    total = torch.zeros(len(state), len(tasks), dtype=torch.float64, device=named[next(iter(named))].device)
+    labels = torch.zeros(len(tasks), dtype=torch.float64, device=total.device)
+    for some in problem.val.split(EVALUATION_BATCH):
+        batch = problem.table.batch(some)
+        outputs = problem.model(named, running, batch, training=False)
+        count = _label_counts(batch, tasks)
+        total += task_losses(outputs, batch, tasks).double() * count
+        labels += count
+    return total / labels.clamp(min=1)
+
+
+def _label_counts(batch: GraphBatch, tasks: Sequence[str]) -> Tensor:
+    """``[T]`` float64."""
+    return torch.stack([num_labels(batch.targets[task], batch.labelled.get(task)) for task in tasks])
+
+
+def num_labels(targets: Tensor, mask: Tensor | None) -> Tensor:
+    """How many labels a batch has for one task, as a float64 scalar tensor."""
+    count = torch.tensor(targets.numel(), device=targets.device) if mask is None else mask.sum()
+    return count.double()

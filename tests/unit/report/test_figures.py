@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import fake_study
+import numpy as np
+import pytest
+
+from ensemble_mtl import gather, registry
+from ensemble_mtl.report.drawing import FAMILY, drawings
+from ensemble_mtl.report.figures.spectra import density
+from ensemble_mtl.report.inputs import NARROW, WIDE, Layout, ReportInputs
+from ensemble_mtl.results import ProbeResult
+from ensemble_mtl.study import Study
+
+FIGURES = registry.names(FAMILY)
+
+
+def inputs(study: Study) -> ReportInputs:
+    return ReportInputs(study, gather.gather(study))
+
+
+def incomplete(root: Path) -> Study:
+    study = fake_study.make_study(root, seeds=3)
+    plan = study.members()
+    fake_study.fail(study, plan[0], "not finite")
+    for member in plan:
+        if member.subset in (("H", "C"), ("H", "M"), ("M",)) and member.seed < 2:
+            fake_study.finish(study, member)
+    return study
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportInputs]:
+    one = fake_study.make_study(tmp_path_factory.mktemp("one"), seeds=1)
+    fake_study.finish_all(one)
+    twelve = fake_study.make_study(tmp_path_factory.mktemp("many"), seeds=5)
+    fake_study.finish_all(twelve)
+    return {
+        "one member each": inputs(one),
+        "incomplete": inputs(incomplete(tmp_path_factory.mktemp("part"))),
+        "complete": inputs(twelve),
+        "nothing": inputs(fake_study.make_study(tmp_path_factory.mktemp("none"))),
+    }
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_says_what_it_shows(name: str, studies: dict[str, ReportInputs]) -> None:
+    module = registry.load(FAMILY, name)
+    assert module.TITLE
+    assert isinstance(module.ORDER, int)
+    assert module.caption(studies["complete"]).endswith(".")
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("state", ["one member each", "incomplete", "complete"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws(name: str, state: str, layout: Layout, studies: dict[str, ReportInputs]) -> None:
+    figure = registry.load(FAMILY, name).draw(studies[state], layout)
+    assert figure is not None
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_without_results_are_left_out(name: str, studies: dict[str, ReportInputs]) -> None:
+    figure = registry.load(FAMILY, name).draw(studies["nothing"], WIDE)
+    assert (figure is not None) == (name == "composition")
+
+
+def test_drawings_are_the_same_bytes_every_time(studies: dict[str, ReportInputs]) -> None:
+    first, second = drawings(studies["incomplete"]), drawings(studies["incomplete"])
+    assert [drawing.wide for drawing in first] == [drawing.wide for drawing in second]
+
+
+def test_every_figure_of_synthetic_data_is_stamped(
+    studies: dict[str, ReportInputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    texts: list[list[str]] = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (texts.append([t.get_text() for t in self.texts]), save(self, *a, **k))
+    )
+    made = drawings(studies["incomplete"])
+    assert len(texts) == 2 * len(made) == 2 * len(FIGURES)
+    assert all("synthetic data" in found for found in texts)
+
+
+def test_a_formula_like_label_is_drawn_literally(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1, label=r"$\frac{ & <b>")
+    fake_study.finish_all(study)
+    assert len(drawings(inputs(study))) == len(FIGURES)
+
+
+def test_a_missing_split_leaves_parity_out_only(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1)
+    fake_study.finish_all(study)
+    study.split(0).unlink()
+    assert {drawing.name for drawing in drawings(inputs(study))} == set(FIGURES) - {"parity"}
+
+
+def test_unreadable_histories_leave_learning_curves_out(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1)
+    fake_study.finish_all(study)
+    for member in study.members():
+        study.metrics(member).write_text('{"epoch": 1')
+    assert {drawing.name for drawing in drawings(inputs(study))} == set(FIGURES) - {"learning"}
+
+
+def test_parity_pairs_predictions_with_their_own_truth(studies: dict[str, ReportInputs]) -> None:
+    found = studies["complete"]
+    pairs = found.parity(found.typical(("H", "C", "M")))
+    assert {task: len(true) for task, (true, _) in pairs.items()} == {"H": 36, "C": 36 * 8, "M": 36 * 8}
+    for true, predicted in pairs.values():
+        assert np.corrcoef(true, predicted)[0, 1] > 0.9
+
+
+def test_the_member_shown_is_the_median_one(studies: dict[str, ReportInputs]) -> None:
+    found = studies["complete"]
+    errors = {member.id: fake_study.error_of(member, "H") for member, _ in found.members["H",]}
+    assert errors[found.typical(("H",)).id] == pytest.approx(np.median(list(errors.values())))
+
+
+def test_smoothed_density_keeps_mass_and_mean() -> None:
+    nodes, weights = np.array([[-1.0, 2.0, np.nan], [0.0, 1.0, 3.0]]), np.array([[0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
+    probe = ProbeResult("H", 0, 10, 4, 0.1, 1.0, 0.1, 10, -1.0, 3.0, 0.0, 10, 0.1, nodes, weights)
+    grid = np.linspace(-3, 5, 4001)
+    found = density(probe, grid, 0.05)
+    step = grid[1] - grid[0]
+    # the trapezoid rule is exact to rounding for a Gaussian that is many steps wide
+    assert found.sum() * step == pytest.approx(1.0, rel=1e-9)
+    assert (found * grid).sum() * step == pytest.approx((1.25 + 1.8) / 2, rel=1e-9)

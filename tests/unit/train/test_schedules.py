@@ -1,0 +1,87 @@
+"""Schedules are torch's, member by member."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from tolerances import ROUNDING, close
+from torch.optim import lr_scheduler
+
+from ensemble_mtl import registry
+
+EPOCHS, LR = 40, 0.1
+
+
+def factors(name: str, losses: torch.Tensor, **options) -> torch.Tensor:
+    """``[EPOCHS + 1, M]`` factors of every epoch."""
+    module = registry.load("train.schedule", name)
+    chosen = module.Options(name=name, **options)
+    state = module.start(chosen, losses.shape[1])
+    found = [state["factor"].clone()]
+    for epoch in range(1, EPOCHS + 1):
+        module.step(chosen, state, epoch, EPOCHS, losses[epoch - 1])
+        found.append(state["factor"].clone())
+    return torch.stack(found)
+
+
+def torch_factors(make, losses: torch.Tensor | None = None) -> torch.Tensor:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SequentialLR calls its parts in a deprecated way
+        schedule, found = make(optimizer), []
+        for epoch in range(EPOCHS + 1):
+            found.append(optimizer.param_groups[0]["lr"] / LR)
+            optimizer.step()
+            schedule.step(*([] if losses is None else [float(losses[min(epoch, EPOCHS - 1)])]))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def noisy_losses(members: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    trend = torch.linspace(1.0, 0.6, EPOCHS, dtype=torch.float64)[:, None]
+    return trend + 0.2 * torch.rand(EPOCHS, members, generator=generator, dtype=torch.float64)
+
+
+def test_constant_stays():
+    assert (factors("constant", noisy_losses()) == 1).all()
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.05])
+def test_cosine_is_torch_s(floor):
+    expected = torch_factors(lambda o: lr_scheduler.CosineAnnealingLR(o, EPOCHS, eta_min=floor * LR))
+    close(factors("cosine", noisy_losses(1), floor=floor)[:, 0], expected, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("after", [0, 7])
+def test_exponential_is_torch_s_after_an_offset(after):
+    def make(optimizer):
+        decay = lr_scheduler.ExponentialLR(optimizer, 0.9)
+        if not after:
+            return decay
+        wait = lr_scheduler.ConstantLR(optimizer, 1.0)
+        return lr_scheduler.SequentialLR(optimizer, [wait, decay], [after])
+
+    close(factors("exponential", noisy_losses(1), gamma=0.9, after=after)[:, 0], torch_factors(make), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize(("patience", "threshold", "floor"), [(1, 1e-4, 1e-3), (3, 0.05, 0.2), (2, 0.0, 0.0)])
+def test_plateau_is_torch_s_for_each_member(patience, threshold, floor):
+    losses = noisy_losses()
+    options = {"factor": 0.5, "patience": patience, "threshold": threshold}
+    found = factors("plateau", losses, floor=floor, **options)
+    for m in range(losses.shape[1]):
+        expected = torch_factors(
+            lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=floor * LR, eps=0.0, **options), losses[:, m]
+        )
+        close(found[:, m], expected, rtol=ROUNDING)
+    assert not torch.equal(found[:, 0], found[:, 1])
+
+
+@pytest.mark.parametrize("name", registry.names("train.schedule"))
+def test_state_has_a_factor_per_member_that_starts_at_one(name):
+    module = registry.load("train.schedule", name)
+    state = module.start(module.Options(name=name), 4)
+    assert torch.equal(state["factor"], torch.ones(4, dtype=torch.float64))
+    assert all(len(value) == 4 for value in state.values())

@@ -1,0 +1,133 @@
+"""Members of a stack do not touch each other, and missing labels count for nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import both, make, start
+from stores import lattice_store, molecule_store
+from tolerances import ROUNDING, close
+
+from ensemble_mtl import registry
+from ensemble_mtl.train.loss import task_losses
+from ensemble_mtl.train.step import batches, losses_and_gradient, predict, train_epoch, validate
+
+STORES = [lattice_store(16, missing=0.2), molecule_store(16, missing=0.2)]
+EPOCHS = 5  # of four batches
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+@pytest.mark.parametrize("conv", registry.names("models.conv"))
+def test_a_member_s_numbers_do_not_depend_on_its_stack(conv, store):
+    problem = make(store, conv=conv, optimizer={"name": "adam", "eps": 1e-2})  # eps: see test_reference
+    weights = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    stacked = start(problem, [3, 4, 5])
+    losses = torch.stack([train_epoch(problem, stacked, weights) for _ in range(EPOCHS)])
+    for m, seed in enumerate([3, 4, 5]):
+        alone = start(problem, [seed])
+        own = torch.stack([train_epoch(problem, alone, weights[m : m + 1]) for _ in range(EPOCHS)])
+        close(losses[:, m], own[:, 0], rtol=ROUNDING)
+        for name in stacked.tensors:
+            close(stacked[name][m], alone[name][0], rtol=ROUNDING)
+        close(validate(problem, stacked)[m], validate(problem, alone)[0], rtol=ROUNDING)
+
+
+def test_a_member_of_one_task_equals_a_model_that_has_no_other_head():
+    store = lattice_store(16)
+    wide, narrow = make(store, ("H", "C")), make(store, ("C",))
+    together, alone = start(wide, [2]), start(narrow, [2])
+    for _ in range(EPOCHS):
+        train_epoch(wide, together, torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+        train_epoch(narrow, alone, both(narrow, 1))
+    ours, expected = (p.layout.unflatten(s["parameters"]) for p, s in ((wide, together), (narrow, alone)))
+    for name, value in expected.items():
+        close(ours[name], value, rtol=ROUNDING)
+
+
+def test_a_member_gone_astray_disturbs_no_other():
+    problem = make(STORES[0])
+    healthy, mixed = start(problem, [1, 2]), start(problem, [1, 2])
+    mixed["parameters"][1] = float("nan")
+    for _ in range(3):
+        train_epoch(problem, healthy, both(problem, 2))
+        train_epoch(problem, mixed, both(problem, 2))
+    assert torch.equal(mixed["parameters"][0], healthy["parameters"][0])
+    assert torch.equal(validate(problem, mixed)[0], validate(problem, healthy)[0])
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+def test_missing_labels_equal_dropped_ones(store):
+    problem = make(store)
+    graphs = torch.arange(len(store))
+    batch = problem.table.batch(graphs)
+    outputs = {task: torch.randn(2, *batch.targets[task].shape, dtype=torch.float64) for task in ("H", "C")}
+    known = torch.tensor(~np.isnan(store.targets["energy"]))
+    assert 0 < known.sum() < len(store)
+    expected = (outputs["H"][:, known] - torch.tensor(store.targets["energy"])[known]).square().mean(1)
+    close(task_losses(outputs, batch, ["H", "C"])[:, 0], expected, rtol=ROUNDING)
+
+
+def test_what_stands_in_place_of_a_missing_label_is_never_read():
+    problem = make(STORES[0])
+    graphs, state, weights = torch.arange(6), start(problem, [0]), both(make(STORES[0]), 1)
+    missing = problem.table._labelled["H"] == 0
+    assert missing[:6].any()
+    _, expected = losses_and_gradient(problem, start(problem, [0]), weights, graphs)
+    problem.table._targets["H"][missing] = 1e6
+    _, gradient = losses_and_gradient(problem, state, weights, graphs)
+    assert torch.equal(gradient, expected)
+
+
+def test_a_batch_without_any_label_of_a_task_has_loss_and_gradient_zero():
+    problem = make(STORES[0], ("H",))
+    missing = torch.nonzero(problem.table._labelled["H"] == 0).flatten()
+    losses, gradient = losses_and_gradient(problem, start(problem, [0]), both(problem, 1), missing[:1])
+    assert float(losses) == 0.0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+def test_validation_counts_each_label_once_whatever_the_batches(store, monkeypatch):
+    problem = make(store, num_val=7)
+    state = start(problem, [0, 1])
+    train_epoch(problem, state, both(problem, 2))
+    whole = validate(problem, state)
+    monkeypatch.setattr("ensemble_mtl.train.step.EVALUATION_BATCH", 3)
+    close(validate(problem, state), whole, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+def test_training_loss_is_the_mean_over_labels(store):
+    problem = make(store, optimizer={"name": "adam", "lr": 1e-300})  # so that no weight moves
+    state = start(problem, [0])
+    squares, labels = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    for graphs in batches(problem, 0):
+        losses, _ = losses_and_gradient(problem, state, both(problem, 1), graphs)
+        batch = problem.table.batch(graphs)
+        count = torch.stack([batch.labelled.get(t, torch.ones_like(batch.targets[t])).sum() for t in ("H", "C")])
+        squares, labels = squares + losses[0] * count, labels + count
+    close(train_epoch(problem, state, both(problem, 1))[0], squares / labels, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+def test_predictions_stand_in_the_order_of_their_graphs(store, monkeypatch):
+    problem = make(store)
+    state = start(problem, [0, 1])
+    order = torch.tensor([9, 2, 11, 0, 5])
+    found = predict(problem, state["parameters"], state["buffers"], order)
+    one_by_one = [predict(problem, state["parameters"], state["buffers"], g[None]) for g in order]
+    for task in ("H", "C"):
+        close(found[task], torch.cat([one[task] for one in one_by_one], dim=1), rtol=ROUNDING)
+
+
+def test_batches_cover_every_graph_once_in_an_order_of_the_epoch_and_the_split():
+    problem = make(STORES[0])
+    first, again, later = (torch.cat(list(batches(problem, epoch))) for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert torch.equal(first.sort().values, problem.train)
+    other = torch.cat(list(batches(replace(problem, stream="another split"), 0)))
+    assert not torch.equal(first, other)
