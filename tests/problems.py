@@ -31,11 +31,11 @@ def make(
     pooling: str = "mean",
     **train: Any,
 ) -> Problem:
-    """Two convolutions of width 5 and one hidden layer per head, in float64.
+    """Two convolutions of width 5 and a hidden layer of 8 per head, in float64.
 
     The last ``num_val`` graphs validate, the others train.
     """
-    config = ModelConfig(conv=conv, layers=2, width=5, heads=(4,), pooling=pooling)
+    config = ModelConfig(conv=conv, layers=2, width=5, heads=(8,), pooling=pooling)
     spec = ModelSpec(config, tasks, 1, edge_features)
     options = TrainConfig(**{"dtype": "float64", "batch_size": 3, **train})
     columns = table(store, tasks, edge_features, getattr(torch, options.dtype))

@@ -19,7 +19,9 @@ Sites = tuple[int, list[tuple[int, int, float]]]
 
 def neighbors(positions: np.ndarray, radius: float, cell: np.ndarray | None = None) -> Sites:
     """Edges (source, target, length) within ``radius``, by brute force over images."""
-    images = [np.zeros(3)] if cell is None else [np.array(n) @ cell for n in itertools.product((-2, -1, 0, 1, 2), repeat=3)]
+    images = (
+        [np.zeros(3)] if cell is None else [np.array(n) @ cell for n in itertools.product((-2, -1, 0, 1, 2), repeat=3)]
+    )
     found = []
     for target, source in itertools.product(range(len(positions)), repeat=2):
         for shift in images:
@@ -70,9 +72,7 @@ def store(topologies: list[Sites], topology: list[int], seed: int = 0, missing: 
         cells=np.full((len(nodes), 3, 3), np.nan),
     )
     node_ptr = np.concatenate([[0], nodes[topology].cumsum()])
-    targets = {
-        info.name: rng.normal(size=node_ptr[-1] if info.level == "node" else len(topology)) for info in INFO
-    }
+    targets = {info.name: rng.normal(size=node_ptr[-1] if info.level == "node" else len(topology)) for info in INFO}
     targets["energy"][rng.random(len(topology)) < missing] = np.nan
     return GraphStore(
         names=[f"graph-{g}" for g in range(len(topology))],

@@ -44,10 +44,12 @@ ConfigPath = Annotated[Path, AfterValidator(_resolve)]
 """A path in a configuration: absolute, or relative to the configuration's own folder."""
 
 
-def _component(package: str, value: Any, info: ValidationInfo) -> Any:
+def _component(package: str, default: str | None, value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, registry.Options):
         return value
     given = {"name": value} if isinstance(value, str) else value
+    if isinstance(given, dict) and default and "name" not in given:
+        given = {"name": default, **given}
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
         raise PydanticCustomError("component", "expected a name, or a mapping with 'name'")
     try:
@@ -61,12 +63,12 @@ def _component(package: str, value: Any, info: ValidationInfo) -> Any:
 
 
 # One alias per family of extensions; the values are the families' own Options models.
-SourceOptions = Annotated[Any, BeforeValidator(partial(_component, "sources"))]
-SplitOptions = Annotated[Any, BeforeValidator(partial(_component, "data.split"))]
-ConvOptions = Annotated[Any, BeforeValidator(partial(_component, "models.conv"))]
-OptimizerOptions = Annotated[Any, BeforeValidator(partial(_component, "train.optimizer"))]
-ScheduleOptions = Annotated[Any, BeforeValidator(partial(_component, "train.schedule"))]
-LauncherOptions = Annotated[Any, BeforeValidator(partial(_component, "launch"))]
+SourceOptions = Annotated[Any, BeforeValidator(partial(_component, "sources", None))]
+SplitOptions = Annotated[Any, BeforeValidator(partial(_component, "data.split", "random"))]
+ConvOptions = Annotated[Any, BeforeValidator(partial(_component, "models.conv", "pna"))]
+OptimizerOptions = Annotated[Any, BeforeValidator(partial(_component, "train.optimizer", "adam"))]
+ScheduleOptions = Annotated[Any, BeforeValidator(partial(_component, "train.schedule", "constant"))]
+LauncherOptions = Annotated[Any, BeforeValidator(partial(_component, "launch", "local"))]
 
 
 class Section(BaseModel):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ensemble_mtl import atomic
 from ensemble_mtl.plan import Member
-from ensemble_mtl.study import Study
+from ensemble_mtl.study import Study, process_started
 
 HEARTBEAT_SECONDS = 5.0
 """How often a worker says that it lives."""
@@ -57,9 +57,11 @@ class Heartbeat:
             self._beat()
 
     def _beat(self) -> None:
+        pid = os.getpid()
+        told = {"pid": pid, "started": process_started(pid), "host": socket.gethostname(), **self.progress}
         with self._lock:
+            told["time"] = time.time()
             for member in self._active.values():
-                told = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), **self.progress}
                 atomic.write_json(self._study.heartbeat(member), told)
 
 

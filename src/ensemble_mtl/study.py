@@ -7,7 +7,6 @@ There is no database: a finished member is its ``result.json``, a failed one its
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from collections import Counter
@@ -111,12 +110,17 @@ def is_alive(path: Path) -> bool:
         return False
     if time.time() - told["time"] > SILENCE_SECONDS:
         return False
-    if told["host"] != socket.gethostname():
-        return True
+    return told["host"] != socket.gethostname() or told["started"] == process_started(told["pid"])
+
+
+def process_started(pid: int) -> str | None:
+    """When the process began, in the kernel's ticks; None if it is gone or has ended.
+
+    Together with the number it names one process: numbers are used again, and an ended
+    process that nobody has waited for still has one.
+    """
     try:
-        os.kill(told["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]

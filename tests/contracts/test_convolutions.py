@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from stores import STORES, table
+from tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 
 from ensemble_mtl import registry
@@ -18,8 +20,6 @@ from ensemble_mtl.data import degrees as degree_statistics
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data.topology import Topology
 from ensemble_mtl.models.layout import Layout
-from stores import STORES, table
-from tolerances import DERIVATIVE, ROUNDING, close
 
 MEMBERS, FAN_IN, FAN_OUT = 2, 3, 4
 NAMES = registry.names("models.conv")

@@ -9,6 +9,7 @@ xor) makes the hash of all images of all graphs one gather per site.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -60,7 +61,10 @@ def site_permutations(topologies: Topologies, k: int) -> IntArray:
     fractional = positions @ np.linalg.inv(cell)
     try:
         structure = (cell.tolist(), fractional.tolist(), [1] * len(positions))
-        found = spglib.get_symmetry(structure, TOLERANCE_ANGSTROM)
+        with warnings.catch_warnings():
+            # spglib 2.7 and 2.8 announce other error handling even where nothing went wrong
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = spglib.get_symmetry(structure, TOLERANCE_ANGSTROM)
     except Exception as error:  # spglib's own error classes differ between versions
         raise DataError(f"symmetry: spglib failed on the lattice ({error}); group by 'arrangement' instead") from None
     if found is None:

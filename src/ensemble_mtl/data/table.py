@@ -141,9 +141,18 @@ def edge_inputs(store: GraphStore, radius_angstrom: float, num_gaussians: int | 
     """``[edges, D]`` Gaussian expansion of the edge lengths (Xie and Grossman 2018), or None.
 
     The D centres are equally spaced on [0, radius] and each Gaussian is as wide as the spacing.
+
+    Raises:
+        DataError: an edge has no length, since the source gave bonds without positions.
     """
     if num_gaussians is None:
         return None
+    lengths = store.topologies.edge_length
+    if np.isnan(lengths).any():
+        raise DataError(
+            f"model.edge_basis: {int(np.isnan(lengths).sum())} of {len(lengths)} edges have no length, since the "
+            "source gives bonds without positions; leave edge_basis out"
+        )
     centers = np.linspace(0.0, radius_angstrom, num_gaussians)
     width = radius_angstrom / max(num_gaussians - 1, 1)
-    return np.exp(-(((store.topologies.edge_length[:, None] - centers) / width) ** 2))
+    return np.exp(-(((lengths[:, None] - centers) / width) ** 2))

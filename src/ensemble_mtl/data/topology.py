@@ -116,16 +116,20 @@ class Topology:
 
 
 def _arg_extrema(values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-    first = slots[0]
-    low = high = values.index_select(1, first)
-    low_at = high_at = first[None, :, None, None].expand_as(low)
-    for slot in slots[1:]:
+    """Where, along axis 1, the least and the greatest of each node's slots stand."""
+    low = high = values.index_select(1, slots[0])
+    # Slot numbers are kept instead of positions, in the narrowest integers: the last slot
+    # that improved on those before it is the greatest number met.
+    dtype = torch.uint8 if len(slots) <= 256 else torch.int32
+    low_slot = high_slot = torch.zeros_like(low, dtype=dtype)
+    for k, slot in enumerate(slots[1:], start=1):
         candidate = values.index_select(1, slot)
-        at = slot[None, :, None, None]
-        lower, higher = candidate < low, candidate > high
-        low, low_at = torch.where(lower, candidate, low), torch.where(lower, at, low_at)
-        high, high_at = torch.where(higher, candidate, high), torch.where(higher, at, high_at)
-    return low_at, high_at
+        low_slot = torch.maximum(low_slot, (candidate < low).to(dtype) * k)
+        high_slot = torch.maximum(high_slot, (candidate > high).to(dtype) * k)
+        low, high = torch.minimum(low, candidate), torch.maximum(high, candidate)
+    num_nodes = slots.shape[1]
+    node = torch.arange(num_nodes, device=slots.device)[:, None, None]
+    return slots.take(low_slot.long() * num_nodes + node), slots.take(high_slot.long() * num_nodes + node)
 
 
 def make(num_nodes: int, edge_index: Tensor, edge_attr: Tensor | None, *, dtype: torch.dtype, shared: bool) -> Topology:

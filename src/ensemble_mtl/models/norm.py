@@ -25,13 +25,15 @@ def batch_norm(
     """
     running_mean, running_var = buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"]
     if training:
-        var, mean = torch.var_mean(x, dim=(1, 2), correction=0)
+        # Plain means: torch's var_mean over these axes takes ten times as long on a CPU.
+        mean = x.mean(dim=(1, 2))
+        centered = x - mean[:, None, None]
+        var = (centered * centered).mean(dim=(1, 2))
         count = x.shape[1] * x.shape[2]
         with torch.no_grad():
             running_mean.lerp_(mean, MOMENTUM)
             running_var.lerp_(var * (count / max(count - 1, 1)), MOMENTUM)
     else:
-        mean, var = running_mean, running_var
+        centered, var = x - running_mean[:, None, None], running_var
     scale = parameters[f"{name}.weight"] * (var + EPSILON).rsqrt()
-    shift = parameters[f"{name}.bias"] - mean * scale
-    return x * scale[:, None, None] + shift[:, None, None]
+    return torch.addcmul(parameters[f"{name}.bias"][:, None, None], centered, scale[:, None, None])

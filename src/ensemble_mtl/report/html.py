@@ -24,7 +24,7 @@ def render(summary: dict[str, Any], drawings: list[Drawing]) -> str:
     )
     environment.filters["label"] = label
     environment.filters["tight"] = _tight
-    environment.filters["cell"] = _cell
+    environment.filters["pieces"] = _pieces
     page = environment.get_template("report.html")
     style = Markup((_HERE / "report.css").read_text())  # noqa: S704 - this package's own file
     return page.render(
@@ -52,9 +52,9 @@ def _tight(text: str) -> str:
     return text
 
 
-def _cell(text: str) -> str:
-    """Text of a cell, which on a narrow screen breaks before its deviation and nowhere else."""
-    return text.replace("± ", "±\u00a0").replace(" %", "\u00a0%").replace("< ", "<\u00a0").replace(" s", "\u00a0s")
+def _pieces(text: str) -> list[str]:
+    """The parts of a cell between which a narrow screen may break, such as a mean and its deviation."""
+    return text.replace(" ± ", "\n± ").replace(" … ", " …\n").split("\n")
 
 
 def _more_errors(summary: dict[str, Any]) -> list[Table]:

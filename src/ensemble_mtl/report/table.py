@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
 ABSENT = "–"
 
@@ -53,16 +53,14 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_rich(table: Table) -> RichTable:
+def to_rich(table: Table) -> Group:
     """The table for a terminal; texts are literal, so brackets in labels style nothing."""
     from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(
-        title=Text(table.title, "bold"), caption=Text(table.caption), box=SIMPLE_HEAD, title_justify="left"
-    )
-    shown.caption_justify = "left"
+    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, entry in enumerate(table.header):
         shown.add_column(Text(entry), justify="right" if index else "left", no_wrap=not index)
     for row in table.rows:
@@ -71,7 +69,7 @@ def to_rich(table: Table) -> RichTable:
             text = Text(cell.text, "bold" if cell.best else "")
             texts.append(text.append(f" {cell.note}", "dim not bold") if cell.note else text)
         shown.add_row(*texts)
-    return shown
+    return Group(Text(table.title, "bold"), shown, Text(table.caption, "dim"), Text())
 
 
 def scientific(value: float, digits: int = 3) -> str:

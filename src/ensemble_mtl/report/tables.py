@@ -25,12 +25,20 @@ Row = dict[str, Any]
 
 
 def show(summary: Summary, console: Console | None = None) -> None:
-    """Print every table that applies to ``console``, or else to the standard output."""
+    """Print the main tables to ``console``, or else to the standard output."""
     from rich.console import Console
 
     console = console or Console()
-    for table in all_tables(summary):
+    for table in terminal_tables(summary):
         console.print(to_rich(table))
+
+
+def terminal_tables(summary: Summary) -> list[Table]:
+    """What fits a terminal: errors at the largest fraction, comparisons, times and cost."""
+    first = fractions(summary)[0]
+    tables = [errors(summary, "rmse_scaled", first), errors(summary, "rmse", first)]
+    tables += [gains(summary), wall_clock(summary), cost(summary)]
+    return [table for table in tables if table.rows]
 
 
 def all_tables(summary: Summary) -> list[Table]:
@@ -110,7 +118,7 @@ def cost(summary: Summary) -> Table:
     )
     if any(not row["comparable"] for row in summary["cost"]):
         caption += " Not like for like: timed on different devices, or in stacks of different sizes."
-    header = ("Trained", "Time, together", "Time, alone", "Ratio", "Parameters, together", "Parameters, alone")
+    header = ("Trained", "Time together", "Time alone", "Ratio", "Weights together", "Weights alone")
     return Table("Cost: one multi-task model against one model per task", caption, header, rows)
 
 
@@ -138,7 +146,7 @@ def gains(summary: Summary) -> Table:
         f"uncorrected; d_z: mean over standard deviation of the differences. The interval covers {covers}. "
         f"Fewer than {summary['confidence']['min_units']} independent differences support no verdict."
     )
-    header = ("Task", "Verdict", "Change", "95 % interval", "p (Holm)", "p (Wilcoxon)", "d_z", "n")
+    header = ("Task", "Verdict", "Change", "95 % interval", "p, Holm", "p, Wilcoxon", "d_z", "n")
     return Table("Every comparison", caption, header, rows)
 
 
@@ -201,6 +209,8 @@ def _count_note(members: int, planned: int) -> str:
 
 def _error_caption(summary: Summary) -> str:
     numbers = {cell["members"] for cell in summary["cells"]}
+    if not any(numbers):
+        return "No member is in yet."
     span = _range(sorted(numbers))
     caption = f"Mean ± sample standard deviation (ddof 1) over {span} members, which differ in {_varies(summary)}. "
     if not summary["complete"]:

@@ -126,7 +126,7 @@ def _number(token: bytes, line: int, column: int, names: tuple[str, ...]) -> flo
         value = math.nan
     if math.isfinite(value):
         return value
-    text = token.decode("ascii", "backslashreplace")
+    text = token.decode("utf-8", "replace")
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     name = f" ({names[column]})" if column < len(names) else ""
     raise Malformed(f"column {column + 1}{name}: got {shown!r}, expected a finite number", line)

@@ -38,7 +38,8 @@ def iterate(path: Path, progress: Progress) -> Iterator[RawFile]:
     try:
         yield from _folder(path, progress) if path.is_dir() else _archive(path, progress)
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
-        raise DataError(f"{path}: damaged, or not a tar archive ({error}); {_REMEDY}") from None
+        reason = str(error).split("\n")[0].rstrip(":")  # tarfile then lists every compression it tried
+        raise DataError(f"{path}: damaged, or not a tar archive ({reason}); {_REMEDY}") from None
     except OSError as error:  # gzip and bz2 report damage so, too
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); {_REMEDY}") from None
 

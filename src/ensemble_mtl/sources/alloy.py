@@ -62,6 +62,8 @@ class Options(registry.Options):
                 raise ValueError(
                     f"hamiltonian.{key}: got {given} values, expected one for each of {len(self.elements)}"
                 )
+        if not any(self.hamiltonian.bare_moment):
+            raise ValueError("hamiltonian.bare_moment: all are 0, so every moment is; give one element a moment")
         most = len(self.elements) ** self.num_atoms // 2
         if self.num_configurations > most:
             raise ValueError(

@@ -103,7 +103,7 @@ def test_nothing_is_best_among_single_members(tmp_path: Path) -> None:
 def test_terminal_and_markdown_show_the_same_cells(summary: dict[str, Any]) -> None:
     out = io.StringIO()
     tables.show(summary, Console(file=out, width=200))
-    for table in tables.all_tables(summary):
+    for table in tables.terminal_tables(summary):
         markdown = to_markdown(table)
         for cells in table.rows:
             assert all(cell.text in out.getvalue() for cell in cells)

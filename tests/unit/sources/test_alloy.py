@@ -29,7 +29,7 @@ def test_cells_are_neutral_and_pure_ones_uncharged() -> None:
 
 def test_targets_follow_a_translation_of_the_lattice() -> None:
     kinds = np.random.default_rng(1).integers(0, 2, (1, 16))
-    target = (SITES.positions + [5.218, 0, 0]) % SITES.lengths
+    target = (SITES.positions + np.array([5.218, 0, 0])) % SITES.lengths
     image = np.array([np.linalg.norm(SITES.positions - place, axis=1).argmin() for place in target])
     moved = np.empty_like(kinds)
     moved[:, image] = kinds

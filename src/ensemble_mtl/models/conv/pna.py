@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ensemble_mtl import registry
-from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.data.degrees import DegreeStatistics
+from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import apply
 from ensemble_mtl.models.spec import Specs, linear
 

@@ -36,7 +36,9 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     pairs = {task: pair for task, pair in inputs.parity(inputs.typical(subset)).items() if len(pair[0])}
     if not pairs:
         return None
-    figure, axes = _style.panels(layout, len(pairs), height=3.9)
+    # square panels: the height follows from the width that each has
+    height = 3.6 if layout.columns == 1 else 3.2 if len(pairs) > 2 else 4.4
+    figure, axes = _style.panels(layout, len(pairs), height=height)
     for axis, (task, (true, predicted)) in zip(axes, pairs.items(), strict=True):
         _panel(figure, axis, true, predicted)
         axis.set_title(_style.literal(inputs.quantity(task)))
@@ -56,7 +58,8 @@ def _panel(figure: Figure, axis: Axes, true: FloatArray, predicted: FloatArray) 
             true, predicted, gridsize=_HEXAGONS, bins="log", cmap="viridis", mincnt=1,
             extent=(*limits, *limits), linewidths=0.1, rasterized=True,
         )  # fmt: skip
-        figure.colorbar(hexagons, ax=axis, shrink=0.75, pad=0.02, aspect=28)
+        # inside the panel's own frame of reference: as tall as the square panel itself
+        figure.colorbar(hexagons, cax=axis.inset_axes((1.03, 0, 0.04, 1)))
     axis.plot(limits, limits, color="#d55e00", lw=1.2, zorder=3)
     axis.set(xlim=limits, ylim=limits, aspect="equal", box_aspect=1)
     residual = predicted - true

@@ -1,0 +1,104 @@
+"""A small real study, and the command line as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TINY = """\
+name: tiny
+data: {name: alloy, num_configurations: 60, seed: 3}
+graph: {radius: 6.0, radius_unit: bohr, periodic: true}
+tasks:
+  H: {target: mixing_enthalpy}
+  M: {target: magnetic_moment}
+seeds: 2
+model: {conv: pna, layers: 2, width: 4, heads: [4]}
+train: {epochs: 3, batch_size: 16, dtype: float64, device: cpu, early_stopping: null}
+probes: {epochs: [0, end], graphs: 8, trace_samples: 3, lanczos_steps: 4}
+launch: {launcher: {name: local, workers: 2}}
+"""
+"""Three subsets (HM, H, M) of two seeds: six members, seconds of work."""
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def write(folder: Path, text: str = TINY) -> Path:
+    """The configuration in ``folder``; its study directory is ``folder/studies/tiny``."""
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "ensemble_mtl", *map(str, arguments)]
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run ``ensemble-mtl`` to its end."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start ``ensemble-mtl`` in the background, in a process group of its own."""
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+
+
+def status(config: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(call("status", config, "--json").stdout)
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def workers(launcher: int) -> list[int]:
+    """Process numbers of the launcher's children."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children")
+    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def results(root: Path) -> dict[str, Path]:
+    """Member id -> its result file."""
+    return {path.parent.name: path for path in root.glob("members/*/*/result.json")}
+
+
+def numbers(root: Path) -> dict[str, Any]:
+    """What training found, member by member, without what a clock found."""
+    found = {}
+    for name, path in results(root).items():
+        record = json.loads(path.read_text())
+        probes = [{k: v for k, v in probe.items() if k != "seconds"} for probe in record["probes"]]
+        found[name] = (record["metrics"], record["epochs"], record["best_epoch"], probes)
+    return found

@@ -1,0 +1,293 @@
+"""Whole studies through the command line, undisturbed and disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from studies import TINY, alive, call, command, kill_group, numbers, results, start, status, wait_until, workers, write
+
+LONG = TINY.replace("epochs: 3,", "epochs: 60, checkpoint_seconds: 0.2,").replace("seeds: 2", "seeds: 3")
+"""Nine members that train long enough to be killed on the way, with frequent checkpoints."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a study that has run."""
+    config = write(tmp_path_factory.mktemp("finished"))
+    done = call("run", config)
+    assert done.returncode == 0, done.stderr
+    return config
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the long study, run without disturbance."""
+    config = write(tmp_path_factory.mktemp("undisturbed"), LONG)
+    done = call("run", config, "--no-report")
+    assert done.returncode == 0, done.stderr
+    return config.parent / "studies/tiny"
+
+
+def test_a_study_leaves_everything_that_it_names(finished: Path) -> None:
+    root = finished.parent / "studies/tiny"
+    for name in ("resolved.yaml", "plan.json", "data.bp", "splits/split-0.json", "summary.json", "summary.csv"):
+        assert (root / name).exists(), name
+    assert "<html" in (root / "report.html").read_text()
+    assert list((root / "figures").iterdir())
+    for result in results(root).values():
+        names = {path.name for path in result.parent.iterdir()}
+        assert names == {"result.json", "result.bp", "metrics.jsonl", "checkpoint.pt", "log.txt"}
+
+
+def test_the_interfaces_for_scripts(finished: Path) -> None:
+    found = status(finished)
+    assert {key: found[key] for key in ("done", "running", "failed", "missing", "total")} == {
+        "done": 6,
+        "running": 0,
+        "failed": 0,
+        "missing": 0,
+        "total": 6,
+    }
+    planned = json.loads(call("plan", finished, "--json").stdout)["members"]
+    assert len(planned) == 6
+    assert all({"id", "subset", "seed", "split", "fraction", "parameters"} <= set(member) for member in planned)
+    gathered = call("gather", finished, "--json")
+    assert gathered.returncode == 0
+    summary = json.loads(gathered.stdout)
+    for cell in summary["cells"]:
+        assert {"subset", "task", "metric", "mean", "std", "members", "unit"} <= set(cell)
+        assert cell["members"] == 2
+    assert [row["subset"] for row in summary["wall_clock"]] == [["H", "M"], ["H"], ["M"]]
+    assert summary["synthetic"] is True
+
+
+def test_a_second_run_trains_nothing(finished: Path) -> None:
+    root = finished.parent / "studies/tiny"
+    before = {path: path.stat().st_mtime_ns for path in root.glob("members/*/*/*")}
+    again = call("run", finished, "--no-report")
+    assert again.returncode == 0
+    assert "all 6 members are done already" in again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in root.glob("members/*/*/*")}
+
+
+def test_summary_is_the_mean_of_the_members(finished: Path) -> None:
+    root = finished.parent / "studies/tiny"
+    summary = json.loads((root / "summary.json").read_text())
+    records = [json.loads(path.read_text()) for path in results(root).values()]
+    for cell in summary["cells"]:
+        own = [r for r in records if r["member"]["subset"] == cell["subset"]]
+        values = [r["metrics"][cell["task"]]["test"][cell["metric"]] for r in own]
+        assert cell["mean"] == pytest.approx(sum(values) / len(values), rel=1e-12)  # order of summation
+
+
+def test_plan_estimates_after_a_measurement(finished: Path) -> None:
+    measured = call("plan", finished, "--measure", "--json")
+    assert measured.returncode == 0, measured.stderr
+    estimate = json.loads(measured.stdout)["estimate"]
+    assert estimate["seconds_at_most"] > 0
+    assert estimate["workers"] == 2
+    assert call("plan", finished, "--json").stdout == measured.stdout
+
+
+def test_kill_9_of_everything_loses_no_finished_member(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    wait_until(lambda: len(results(root)) >= 2)
+    left = workers(running.pid)
+    kill_group(running)
+    wait_until(lambda: not any(alive(pid) for pid in left), 20)
+    before = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
+    assert 2 <= len(before) < 9
+    again = call("run", config, "--no-report")
+    assert again.returncode == 0, again.stderr
+    after = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
+    assert len(after) == 9
+    assert {name: after[name] for name in before} == before
+    assert numbers(root) == numbers(undisturbed)
+    resumed = [path for path in root.glob("members/*/*/log.txt") if "resumed" in path.read_text()]
+    assert resumed, "nothing was resumed from a checkpoint"
+
+
+def test_workers_die_with_their_launcher(tmp_path: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    wait_until(lambda: any(root.glob("members/*/*/running.json")))
+    left = workers(running.pid)
+    assert len(left) == 2
+    running.kill()
+    running.communicate()
+    wait_until(lambda: not any(alive(pid) for pid in left), 20)
+
+
+def test_a_killed_worker_costs_its_siblings_nothing(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    wait_until(lambda: any(root.glob("members/*/*/checkpoint.pt")))
+    os.kill(workers(running.pid)[0], signal.SIGKILL)
+    output, _ = running.communicate(timeout=300)
+    assert running.returncode == 0, output
+    assert "SIGKILL" in output
+    assert numbers(root) == numbers(undisturbed)
+
+
+def test_a_shard_that_always_dies_fails_alone(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG.replace("launch: {", "launch: {retries: 0, "))
+    root = tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    wait_until(lambda: any(root.glob("members/*/*/running.json")))
+    os.kill(workers(running.pid)[0], signal.SIGKILL)
+    output, _ = running.communicate(timeout=300)
+    assert running.returncode == 1, output
+    found = status(config)
+    assert found["failed"] > 0
+    assert found["done"] + found["failed"] == 9
+    assert "signal SIGKILL" in found["failures"][0]["error"]
+    again = call("run", config, "--no-report")  # tries the failed ones again
+    assert again.returncode == 0
+    assert status(config)["done"] == 9
+
+
+def test_a_request_to_stop_checkpoints(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    wait_until(lambda: any(root.glob("members/*/*/metrics.jsonl")))
+    running.send_signal(signal.SIGTERM)
+    output, _ = running.communicate(timeout=120)
+    assert running.returncode == 99, output
+    found = status(config)
+    assert found["running"] == 0
+    assert call("run", config, "--no-report").returncode == 0
+    assert numbers(root) == numbers(undisturbed)
+
+
+def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG.replace("epochs: 60", "epochs: 100000"))
+    running = start("run", config, "--no-report")
+    try:
+        wait_until(lambda: status(config)["seconds_left_at_most"] is not None)
+        found = status(config)
+        assert found["running"] > 0
+        assert found["seconds_left_at_most"] > 0
+        second = call("run", config, "--no-report")
+        assert second.returncode == 2
+        assert "being trained by another process" in second.stderr
+    finally:
+        kill_group(running)
+
+
+def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    wait_until(lambda: any(root.glob("members/*/*/checkpoint.pt")))
+    kill_group(running)
+    left = [path for path in root.glob("members/*/*/checkpoint.pt") if not (path.parent / "result.json").exists()]
+    left[0].write_bytes(left[0].read_bytes()[:1000])
+    assert call("run", config, "--no-report").returncode == 0
+    assert (left[0].parent / "checkpoint.damaged").exists()
+    assert "set aside" in (left[0].parent / "log.txt").read_text()
+    found, expected, victim = numbers(root), numbers(undisturbed), left[0].parent.name
+    # trained alone it is the same member to rounding only, which 60 epochs amplify
+    retrained, original = found.pop(victim)[0], expected.pop(victim)[0]
+    for task, parts in original.items():
+        assert retrained[task]["test"] == pytest.approx(parts["test"], rel=1e-6)
+    assert found == expected
+
+
+def test_a_damaged_result_is_reported_and_not_averaged(tmp_path: Path) -> None:
+    config, root = write(tmp_path), tmp_path / "studies/tiny"
+    assert call("run", config, "--no-report").returncode == 0
+    victim = next(iter(results(root).values()))
+    data = next((victim.parent / "result.bp").glob("data.0"))
+    data.write_bytes(data.read_bytes()[:-10])
+    gathered = call("gather", config, "--json")
+    assert gathered.returncode == 3, gathered.stderr
+    summary = json.loads(gathered.stdout)
+    assert [row["id"] for row in summary["damaged"]] == [victim.parent.name]
+    assert {cell["members"] for cell in summary["cells"]} == {1, 2}
+
+
+def test_a_member_whose_loss_diverges_fails_and_says_why(tmp_path: Path) -> None:
+    text = TINY.replace("optimizer", "x").replace("train: {", "train: {optimizer: {name: adam, lr: 1.0e+300}, ")
+    done = call("run", write(tmp_path, text), "--no-report")
+    assert done.returncode == 1
+    assert "the loss is not finite after epoch" in done.stderr
+    assert "train.optimizer.lr" in done.stderr
+
+
+def test_changed_data_are_refused_once_members_are_trained(tmp_path: Path) -> None:
+    config, root = write(tmp_path), tmp_path / "studies/tiny"
+    assert call("run", config, "--no-report").returncode == 0
+    files = str(next(path for path in root.joinpath("raw").rglob("out_*")).parent)
+    own_files = f"{{name: lsms, path: {files}, cell: [10.436, 10.436, 14.116], on_error: skip}}"
+    text = TINY.replace("{name: alloy, num_configurations: 60, seed: 3}", own_files)
+    own = tmp_path / "own"
+    own.mkdir()
+    config = write(own, text)
+    assert call("run", config, "--no-report").returncode == 0
+    changed = Path(files) / "out_5"
+    changed.write_text(changed.read_text().replace("26 ", "27 "))
+    again = call("run", config, "--no-report")
+    assert again.returncode == 2
+    assert "error:" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=True)
+    try:
+        config = write(tmp_path, TINY.replace("seeds: 2", "seeds: [0, 1]"))
+        assert call("data", "build", config, "--out", disk / "study").returncode == 0
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "ballast").write_bytes(b"x" * (free - 150_000))
+        failed = call("run", config, "--out", disk / "study", "--no-report")
+        assert failed.returncode in (1, 2), failed.stderr
+        assert "No space left on device" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        before = {path: path.stat().st_mtime_ns for path in results(disk / "study").values()}
+        (disk / "ballast").unlink()
+        again = call("run", config, "--out", disk / "study", "--no-report")
+        assert again.returncode == 0, again.stderr
+        assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_no_traceback_for_a_users_mistake(tmp_path: Path) -> None:
+    broken = write(tmp_path, TINY.replace("conv: pna", "conv: pnaa"))
+    for verb in ("validate", "plan", "run", "status", "gather", "report"):
+        done = call(verb, broken)
+        assert done.returncode == 2
+        assert "tiny.yaml:8: model.conv" in done.stderr
+        assert "Traceback" not in done.stderr
+    target = write(tmp_path, TINY.replace("mixing_enthalpy", "mixing_entalpy"))
+    done = call("run", target)
+    assert done.returncode == 2
+    assert "tasks.H.target" in done.stderr
+    assert "did you mean 'mixing_enthalpy'" in done.stderr
+
+
+def test_gather_and_report_before_anything_is_done(tmp_path: Path) -> None:
+    config = write(tmp_path)
+    for verb in ("gather", "report"):
+        done = call(verb, config)
+        assert done.returncode == 3, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+    planned = subprocess.Popen(
+        command("plan", write(tmp_path), "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert planned.stdout is not None
+    planned.stdout.close()  # as `| head` does
+    _, errors = planned.communicate(timeout=60)
+    assert b"Traceback" not in errors
+    assert b"Exception" not in errors

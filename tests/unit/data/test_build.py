@@ -1,0 +1,88 @@
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alloys import data, silent
+
+from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.data import build, store
+from ensemble_mtl.data.columns import GraphStore
+from ensemble_mtl.errors import DataError, StoreError
+from ensemble_mtl.sources import lsms
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one whenever raw files are read."""
+    calls: list[str] = []
+    original = lsms.read
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append("read")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(lsms, "read", counted)
+    return calls
+
+
+def ensure(tmp_path: Path, source: dict[str, Any], **graph: Any) -> GraphStore:
+    config = StudyConfig.model_validate(
+        {"name": "s", "data": source, "graph": {"radius": 3.0, **graph}, "tasks": {"H": {"target": "mixing_enthalpy"}}}
+    )
+    return build.ensure(config, tmp_path / "data.bp", tmp_path / "raw", silent)
+
+
+def test_a_store_is_built_once(tmp_path: Path, reads: list[str]) -> None:
+    source = {"name": "alloy", "num_configurations": 20}
+    first = ensure(tmp_path, source)
+    assert ensure(tmp_path, source).sha256 == first.sha256
+    assert reads == ["read"]
+    assert first.provenance["source"]["num_configurations"] == 20
+
+
+def test_changed_options_rebuild(tmp_path: Path, reads: list[str]) -> None:
+    source = {"name": "alloy", "num_configurations": 20}
+    first = ensure(tmp_path, source)
+    assert ensure(tmp_path, {**source, "seed": 1}).sha256 != first.sha256
+    assert ensure(tmp_path, source, radius=4.0).sha256 != first.sha256
+    # one-hot inputs are made from the same columns
+    ensure(tmp_path, source, radius=4.0, node_features="one_hot", elements=["Fe", "Pt"])
+    assert reads == ["read"] * 3
+
+
+def test_changed_raw_files_rebuild_and_missing_ones_do_not(tmp_path: Path, reads: list[str]) -> None:
+    data(tmp_path, num_configurations=20)
+    reads.clear()
+    source = {"name": "lsms", "path": str(tmp_path / "alloy")}
+    first = ensure(tmp_path, source)
+    ensure(tmp_path, {**source, "workers": 2})
+    assert reads == ["read"]
+    os.utime(tmp_path / "alloy" / "out_3", ns=(1, 2**61))
+    assert ensure(tmp_path, source).sha256 == first.sha256
+    assert reads == ["read"] * 2
+    shutil.rmtree(tmp_path / "alloy")
+    assert ensure(tmp_path, source).sha256 == first.sha256
+    assert reads == ["read"] * 2
+    with pytest.raises(DataError, match="no such file or folder"):
+        ensure(tmp_path, {**source, "atoms_per_cell": 16})
+
+
+def test_a_study_may_move_with_its_raw_files(tmp_path: Path, reads: list[str]) -> None:
+    data(tmp_path / "one", num_configurations=20)
+    reads.clear()
+    ensure(tmp_path / "one", {"name": "lsms", "path": str(tmp_path / "one" / "alloy")})
+    (tmp_path / "one").rename(tmp_path / "two")
+    ensure(tmp_path / "two", {"name": "lsms", "path": str(tmp_path / "two" / "alloy")})
+    assert reads == ["read"]
+
+
+def test_a_corrupt_store_is_reported(tmp_path: Path) -> None:
+    source = {"name": "alloy", "num_configurations": 20}
+    ensure(tmp_path, source)
+    (tmp_path / "data.bp" / "data.0").write_bytes(b"")
+    with pytest.raises(StoreError, match="delete"):
+        ensure(tmp_path, source)
+    with pytest.raises(StoreError):
+        store.load(tmp_path / "data.bp")

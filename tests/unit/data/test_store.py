@@ -1,0 +1,128 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from alloys import data, graphs
+
+from ensemble_mtl import bp
+from ensemble_mtl.config import GraphConfig
+from ensemble_mtl.data import store
+from ensemble_mtl.errors import DataError, StoreError
+from ensemble_mtl.graph import Graph, SourceData, TargetInfo
+
+INFO = (TargetInfo("energy", "graph", "eV"), TargetInfo("charge", "node", "e"))
+
+
+def graph(name: str, positions: list[list[float]], cell: np.ndarray | None = None, **changes: object) -> Graph:
+    num = len(positions)
+    targets = {"energy": np.ones(1), "charge": np.arange(num, dtype=float)}
+    made = Graph(name, np.full(num, 6), np.array(positions, dtype=float), targets, cell)
+    return dataclasses.replace(made, **changes)
+
+
+PAIR = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+
+
+def test_a_lattice_shared_by_all_graphs_is_stored_once(tmp_path: Path) -> None:
+    found = graphs(tmp_path)
+    assert len(found) == 60
+    assert len(found.topologies) == 1
+    assert not found.topology.any()
+    assert found.topologies.num_nodes(0) == 16
+    assert found.atomic_numbers.dtype == np.int16
+    assert found.targets["charge_transfer"].shape == (960,)
+    assert found.provenance["synthetic"]
+
+
+def test_topologies_differ_by_sites_and_by_cell() -> None:
+    moved = [[0.0, 0, 0], [1.1, 0, 0]]
+    cell = np.eye(3) * 5
+    made = [
+        graph("a", PAIR),
+        graph("b", moved),
+        graph("c", [[-0.0, 0, 0], PAIR[1]]),
+        graph("d", PAIR, cell),
+        graph("e", PAIR[:1]),
+    ]
+    found = store.build(SourceData(made, INFO), GraphConfig(radius=2.0), {})
+    assert found.topology.tolist() == [0, 1, 0, 2, 3]
+    assert found.topologies.node_ptr.tolist() == [0, 2, 4, 6, 7]
+    assert found.topologies.edges(1).tolist() == [[1, 0], [0, 1]]
+    assert found.topologies.edge_ptr.tolist() == [0, 2, 4, 6, 6]
+    assert np.isnan(found.topologies.cells[0]).all()
+    assert np.array_equal(found.topologies.cells[2], cell)
+    assert found.provenance["notes"] == [
+        "1 of 5 graphs have no edge: no two atoms are within 2 angstrom; is the unit right?"
+    ]
+
+
+def test_the_radius_follows_its_unit() -> None:
+    only = SourceData([graph("a", PAIR)], INFO)
+    assert store.build(only, GraphConfig(radius=1.5, radius_unit="bohr"), {}).topologies.edges(0).shape == (2, 0)
+    assert store.build(only, GraphConfig(radius=1.9, radius_unit="bohr"), {}).topologies.edges(0).shape == (2, 2)
+
+
+def test_saved_is_loaded(tmp_path: Path) -> None:
+    built = graphs(tmp_path)
+    store.save(tmp_path / "data.bp", built)
+    loaded = store.load(tmp_path / "data.bp")
+    assert loaded.names == built.names
+    assert loaded.info == built.info
+    assert loaded.provenance == built.provenance
+    assert loaded.sha256 == built.sha256 == store.content_sha256(loaded)
+
+
+def test_the_hash_follows_the_content_alone(tmp_path: Path) -> None:
+    built = graphs(tmp_path)
+    assert graphs(tmp_path / "again").sha256 == built.sha256
+    other = {**built.targets, "charge": built.targets["charge"] + np.spacing(80.0)}
+    names = ["x", *built.names[1:]]
+    renamed = (dataclasses.replace(built.info[0], unit="eV"), *built.info[1:])
+    for changed in ({"targets": other}, {"names": names}, {"info": renamed}):
+        assert store.content_sha256(dataclasses.replace(built, **changed)) != built.sha256
+    assert store.content_sha256(dataclasses.replace(built, provenance={"x": 1})) == built.sha256
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ([], "gave no graphs"),
+        ([graph("a", PAIR), graph("a", PAIR)], "a: two graphs have this name"),
+        ([graph("a\nb", PAIR)], "one line of text"),
+        ([graph("a", PAIR, targets={"energy": np.ones(1)})], "a: target charge: got none"),
+        ([graph("a", PAIR, targets={"energy": np.ones(2), "charge": np.ones(2)})], r"target energy: got \(2,\)"),
+        ([graph("a", PAIR, targets={"energy": np.array([np.inf]), "charge": np.ones(2)})], "energy: got infinite"),
+        ([dataclasses.replace(graph("a", PAIR), positions=None)], "a: got no position for each atom"),
+        ([graph("a", [[0, 0, 0], [0, 0, 0]])], "a: neighbours: sites"),
+    ],
+)
+def test_malformed_graphs_are_refused_by_name(made: list[Graph], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        store.build(SourceData(made, INFO), GraphConfig(), {})
+
+
+def test_periodic_edges_need_a_cell() -> None:
+    with pytest.raises(DataError, match=r"a: graph\.periodic: true .* set data\.cell"):
+        store.build(SourceData([graph("a", PAIR)], INFO), GraphConfig(periodic=True), {})
+
+
+def test_missing_labels_stay_nan(tmp_path: Path) -> None:
+    entry = graph("a", PAIR, targets={"energy": np.array([np.nan]), "charge": np.ones(2)})
+    built = store.build(SourceData([entry], INFO), GraphConfig(), {})
+    store.save(tmp_path / "data.bp", built)
+    assert np.isnan(store.load(tmp_path / "data.bp").targets["energy"]).all()
+
+
+def test_another_bp_store_is_refused(tmp_path: Path) -> None:
+    bp.save(tmp_path / "x.bp", {"a": np.ones(2)}, {"format": 1})
+    with pytest.raises(StoreError, match="not of graphs"):
+        store.load(tmp_path / "x.bp")
+    bp.save(tmp_path / "x.bp", {"a": np.ones(2)}, {"format": 99})
+    with pytest.raises(StoreError, match="format 99, expected"):
+        store.load(tmp_path / "x.bp")
+
+
+def test_the_source_is_whole(tmp_path: Path) -> None:
+    found = data(tmp_path)
+    assert {info.name for info in found.targets} >= {"mixing_enthalpy", "charge_transfer", "magnetic_moment"}
