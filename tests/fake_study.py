@@ -44,7 +44,8 @@ def make_study(root: Path, *, seeds: int = 6, synthetic: bool = True, label: str
     for seed in config.split_seeds:
         order = np.random.default_rng(seed).permutation(NUM_GRAPHS).tolist()
         parts = {"train": order[:168], "val": sorted(order[168:204]), "test": sorted(order[204:])}
-        atomic.write_json(study.split(seed), parts)
+        content = {"data_sha256": graph_store.load(study.data).sha256, "split": parts, "normalizers": {}}
+        atomic.write_json(study.split(seed), content)
     return study
 
 
@@ -132,7 +133,7 @@ def _metrics(store: GraphStore, task: str, error: float) -> dict[str, dict[str, 
 
 
 def _predictions(study: Study, store: GraphStore, member: Member, task: str) -> Any:
-    test = json.loads(study.split(member.split).read_text())["test"]
+    test = json.loads(study.split(member.split).read_text())["split"]["test"]
     values = store.targets[TARGETS[task]]
     if store.target_info(TARGETS[task]).level == "node":
         values = values.reshape(NUM_GRAPHS, NUM_NODES)

@@ -17,6 +17,9 @@ METRICS = ("rmse", "mae", "rmse_scaled", "mae_scaled")
 COMPARED = "rmse_scaled"
 """What comparisons between subsets are made in; Table 1 of Lupo Pasini 2022 is in this unit."""
 
+_CONSERVED = 1e-3
+"""Spread of the sums over graphs, relative to the largest single value, that counts as rounding."""
+
 Pair = tuple[Member, MemberResult]
 Row = dict[str, Any]
 Groups = dict[tuple[Subset, float], list[Pair]]
@@ -167,6 +170,18 @@ def graph_values(store: GraphStore, target: str, *, total: bool = False) -> Floa
     return sums if total else sums / np.diff(store.node_ptr)
 
 
+def is_conserved(store: GraphStore, target: str) -> bool:
+    """Whether a node target sums to the same in every graph, as charge transfer does.
+
+    What then differs between the sums is rounding, and relates to nothing.
+    """
+    if store.target_info(target).level == "graph":
+        return False
+    totals, values = graph_values(store, target, total=True), store.targets[target]
+    known = totals[np.isfinite(totals)]
+    return bool(len(known) and np.ptp(known) <= _CONSERVED * np.nanmax(np.abs(values)))
+
+
 def correlations(store: GraphStore, targets: dict[str, str]) -> list[Row]:
     """Pearson correlation of each pair of tasks: per graph, and per node where both are node targets."""
     tasks = list(targets)
@@ -174,10 +189,14 @@ def correlations(store: GraphStore, targets: dict[str, str]) -> list[Row]:
     for i, first in enumerate(tasks):
         for second in tasks[i + 1 :]:
             a, b = (graph_values(store, targets[task]) for task in (first, second))
-            rows.append({"tasks": [first, second], "level": "graph", "pearson": statistics.pearson(a, b)})
+            conserved = any(is_conserved(store, targets[task]) for task in (first, second))
+            value = None if conserved else statistics.pearson(a, b)
+            rows.append({"tasks": [first, second], "level": "graph", "pearson": value, "conserved": conserved})
             if all(store.target_info(targets[task]).level == "node" for task in (first, second)):
                 a, b = store.targets[targets[first]], store.targets[targets[second]]
-                rows.append({"tasks": [first, second], "level": "node", "pearson": statistics.pearson(a, b)})
+                rows.append(
+                    {"tasks": [first, second], "level": "node", "pearson": statistics.pearson(a, b), "conserved": False}
+                )
     return rows
 
 

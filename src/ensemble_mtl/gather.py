@@ -48,7 +48,7 @@ def gather(study: Study) -> dict[str, Any]:
     groups = aggregates.grouped(plan, found)
     planned = Counter((member.subset, member.fraction) for member in plan)
     units = {name: store.target_info(task.target).unit for name, task in config.tasks.items()}
-    parts = split_sizes(study)
+    parts = split_sizes(study, store.sha256)
     overlap = parts["test"] / parts["train"] if parts and parts["train"] else 0.0
     ends = config.probes is not None and "end" in config.probes.epochs
     summary = {
@@ -149,17 +149,18 @@ def usable_results(study: Study, data_sha256: str) -> tuple[list[aggregates.Pair
     return found, damaged
 
 
-def load_split(study: Study, seed: int) -> Split | None:
-    """The split drawn with ``seed``; None if it has not been drawn or cannot be read."""
+def load_split(study: Study, seed: int, data_sha256: str) -> Split | None:
+    """The split drawn with ``seed`` for the data of that hash; None if there is none to be read."""
     try:
-        return Split.from_json(json.loads(study.split(seed).read_text()))
-    except (OSError, ValueError, TypeError, DataError):
+        content = json.loads(study.split(seed).read_text())
+        return Split.from_json(content["split"]) if content["data_sha256"] == data_sha256 else None
+    except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
 
 
-def split_sizes(study: Study) -> dict[str, int] | None:
+def split_sizes(study: Study, data_sha256: str) -> dict[str, int] | None:
     """Graphs in each part of the study's first split; None without it."""
-    split = load_split(study, study.config.split_seeds[0])
+    split = load_split(study, study.config.split_seeds[0], data_sha256)
     return None if split is None else {part: len(indices) for part, indices in split.parts.items()}
 
 

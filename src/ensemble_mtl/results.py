@@ -118,6 +118,18 @@ def write(folder: Path, result: MemberResult) -> None:
     atomic.write_json(folder / "result.json", {"format": FORMAT, **record, "arrays_sha256": digest})
 
 
+def verify(folder: Path) -> None:
+    """Raise StoreError unless the result in ``folder`` is whole; cheap, nothing is loaded."""
+    path = folder / "result.json"
+    try:
+        expected = json.loads(path.read_text())["arrays_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: not a readable result ({type(error).__name__}: {error})") from None
+    bp.verify(folder / "result.bp")
+    if expected != bp.digest(folder / "result.bp"):
+        raise StoreError(f"{folder / 'result.bp'}: not the arrays that {path.name} was written with")
+
+
 def read(folder: Path, *, predictions: bool = True) -> MemberResult:
     """The result in ``folder``.
 
@@ -128,13 +140,13 @@ def read(folder: Path, *, predictions: bool = True) -> MemberResult:
     Raises:
         StoreError: it is not whole, or not what was written; the file is named.
     """
+    verify(folder)
     path = folder / "result.json"
     try:
         record = json.loads(path.read_text())
         if record.pop("format") != FORMAT:
             raise StoreError(f"{path}: written in another format; expected format {FORMAT}")
-        if record.pop("arrays_sha256") != bp.digest(folder / "result.bp"):
-            raise StoreError(f"{folder / 'result.bp'}: not the arrays that {path.name} was written with")
+        del record["arrays_sha256"]
         stored = bp.names(folder / "result.bp")
         wanted = [name for name in stored if predictions or not name.startswith("prediction/")]
         arrays, _ = bp.load(folder / "result.bp", wanted)

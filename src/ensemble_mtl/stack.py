@@ -20,7 +20,7 @@ from ensemble_mtl.provenance import device_name, versions
 from ensemble_mtl.results import MemberResult, ProbeResult
 from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
-from ensemble_mtl.train.loop import EpochReport, run_epoch
+from ensemble_mtl.train.loop import EpochReport, out_of_patience, run_epoch
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
@@ -74,7 +74,6 @@ class Stack:
         self.size = len(runs)
         self.config = study.config
         self._saved = time.monotonic()
-        self._progress: dict[str, Any] = {}
 
     def train(self) -> None:
         """Train every member to its end."""
@@ -84,36 +83,45 @@ class Stack:
         with Heartbeat(self.study, [run.member for run in self.runs]) as self._heartbeat:
             if self.state.epoch == 0:
                 self._probe(0, range(len(self.runs)))
+            else:
+                self._end()  # killed between its last checkpoint and its result
             while self.runs:
                 self._epoch()
-                self._heartbeat.progress = self._progress
 
     def _epoch(self) -> None:
         report = run_epoch(self.problem, self.state, self._weights())
         self._record(report)
-        epochs = self.config.train.epochs
-        self._progress = {"epoch": report.epoch, "epochs": epochs, "epoch_seconds": report.seconds}
+        self._heartbeat.progress = {
+            "epoch": report.epoch,
+            "epochs": self.config.train.epochs,
+            "epoch_seconds": report.seconds,
+        }
         failed = torch.nonzero(report.failed).flatten().tolist()
-        over = self.state.epoch >= epochs
-        ended = [m for m in range(len(self.runs)) if (over or bool(report.stopped[m])) and m not in failed]
-        going_on = [m for m in range(len(self.runs)) if m not in ended and m not in failed]
-        if going_on or ended:
-            self._probe(self.state.epoch, [*going_on, *ended])
-        for m in failed:
-            self._fail(m)
-        if ended:
-            self._finish(ended, report)
-        self.state = self.state.take(going_on) if going_on else self.state
-        self.runs = [self.runs[m] for m in going_on]
-        if not self.runs:
-            return
-        if self.stop():
+        for row in failed:
+            self._fail(row)
+        self._drop(failed)
+        self._probe(self.state.epoch, range(len(self.runs)))
+        self._end()
+        if self.runs and self.stop():
             self._checkpoint()
-            raise InterruptedTrainingError(
-                f"stopped after epoch {self.state.epoch}; the same command continues from there"
-            )
+            raise InterruptedTrainingError(f"stopped after epoch {self.state.epoch}; the same command continues")
         if time.monotonic() - self._saved >= self.config.train.checkpoint_seconds:
             self._checkpoint()
+
+    def _end(self) -> None:
+        """Write the results of the members that have trained long enough."""
+        over = self.state.epoch >= self.config.train.epochs
+        patience = out_of_patience(self.problem.config, self.state)
+        rows = [row for row in range(len(self.runs)) if over or bool(patience[row])]
+        if rows:
+            self._finish(rows)
+            self._drop(rows)
+
+    def _drop(self, rows: list[int]) -> None:
+        kept = [row for row in range(len(self.runs)) if row not in rows]
+        if kept:
+            self.state = self.state.take(kept) if rows else self.state
+        self.runs = [self.runs[row] for row in kept]
 
     def _weights(self) -> torch.Tensor:
         tasks = self.problem.model.spec.tasks
@@ -159,7 +167,7 @@ class Stack:
             }
         )
 
-    def _finish(self, rows: list[int], report: EpochReport) -> None:
+    def _finish(self, rows: list[int]) -> None:
         self._probe("end", rows)
         state = self.state.take(rows)
         metrics, predictions = evaluate(self.config, self.problem, self.prepared, state)
@@ -176,7 +184,7 @@ class Stack:
                 },
                 epochs=self.state.epoch,
                 best_epoch=int(state["best.epoch"][i]),
-                stopped_early=bool(report.stopped[row]) and self.state.epoch < self.config.train.epochs,
+                stopped_early=self.state.epoch < self.config.train.epochs,
                 train_seconds=float(state["seconds"][i]),
                 stack_seconds=float(state["stack_seconds"][i]),
                 stack_size=self.size,

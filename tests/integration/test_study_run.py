@@ -209,6 +209,10 @@ def test_a_damaged_result_is_reported_and_not_averaged(tmp_path: Path) -> None:
     summary = json.loads(gathered.stdout)
     assert [row["id"] for row in summary["damaged"]] == [victim.parent.name]
     assert {cell["members"] for cell in summary["cells"]} == {1, 2}
+    again = call("run", config, "--no-report")
+    assert again.returncode == 0
+    assert "set aside" in again.stderr
+    assert call("gather", config).returncode == 0
 
 
 def test_a_member_whose_loss_diverges_fails_and_says_why(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ensemble_mtl import gather
+from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.errors import DataError, IncompleteStudyError, StoreError
 from ensemble_mtl.plan import label
 
@@ -161,6 +162,25 @@ def test_correlations_average_node_targets_per_graph(tmp_path: Path) -> None:
     assert rows["H", "M", "graph"] == pytest.approx(np.corrcoef(store.targets["mixing_enthalpy"], per_graph)[0, 1])
     assert ("C", "M", "node") in rows
     assert ("H", "M", "node") not in rows
+
+
+def test_a_conserved_sum_correlates_with_nothing(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path)
+    store = fake_study.make_store()
+    values = store.targets["charge_transfer"].reshape(fake_study.NUM_GRAPHS, -1)
+    values -= values.mean(axis=1, keepdims=True) + 1e-6 * store.targets["mixing_enthalpy"][:, None]
+    graph_store.save(study.data, store)
+    rows = {(*row["tasks"], row["level"]): row for row in gather.gather(study)["correlations"]}
+    assert rows["H", "C", "graph"]["pearson"] is None
+    assert rows["H", "C", "graph"]["conserved"]
+    assert rows["C", "M", "node"]["pearson"] is not None
+    assert rows["H", "M", "graph"]["pearson"] is not None
+
+
+def test_a_split_of_other_data_is_not_used(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path)
+    study.split(0).write_text(study.split(0).read_text().replace('"data_sha256": "', '"data_sha256": "0'))
+    assert gather.gather(study)["data"]["parts"] is None
 
 
 def test_data_section_tells_split_and_skipped_records(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def execute(study: Study) -> bool:
             f"{study.root}: {len(running)} member(s) are being trained by another process; "
             "wait for it (see `ensemble-mtl status`), or stop it first"
         )
+    _set_aside_damaged(study)
+    states = study.states()
     write_plan(study)
     with build_progress() as progress:
         prepare(study, progress)
@@ -65,3 +67,19 @@ def execute(study: Study) -> bool:
     note(f"{study.config.name}: training {len(left)} of {len(states)} members in {study.root}")
     with training_progress(len(states), len(states) - len(left), study.config.train.epochs) as shown:
         return bool(launcher.launch(study, shards, options, shown.observe))
+
+
+def _set_aside_damaged(study: Study) -> None:
+    """Results that are not whole become ``result.damaged``, so that their members are done again."""
+    from ensemble_mtl import results
+    from ensemble_mtl.errors import StoreError
+
+    for member in study.members():
+        path = study.result(member)
+        if not path.exists():
+            continue
+        try:
+            results.verify(path.parent)
+        except StoreError as error:
+            path.replace(path.with_suffix(".damaged"))
+            note(f"warning: {error}; set aside, and made again from the checkpoint")

@@ -6,9 +6,10 @@ a ``state_dict``; tests and benchmarks compare with it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +44,7 @@ class ReferenceModel(nn.Module):
             self.trunk[str(layer)] = nn.ModuleDict({"conv": _without_constants(graph_layer), "norm": norm})
         sizes = (config.width, *config.heads, 1)
         self.heads = nn.ModuleDict(
-            {
-                task: nn.ModuleList([nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False)])
-                for task in spec.tasks
-            }
+            {task: nn.ModuleList([nn.Linear(*pair) for pair in itertools.pairwise(sizes)]) for task in spec.tasks}
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -56,16 +54,16 @@ class ReferenceModel(nn.Module):
             x = self.trunk["embed"](x)
         edges = (batch.edge_index, batch.edge_attr) if self.uses_edges else (batch.edge_index,)
         for layer in range(self.layers):
-            parts = self.trunk[str(layer)]
+            parts = cast("nn.ModuleDict", self.trunk[str(layer)])
             x = torch.relu(parts["norm"](parts["conv"](x, *edges)))
         pooled = self.pool(x, batch.batch, size=len(batch.ptr) - 1)
         return {task: self._head(task, x if task in self.node_tasks else pooled) for task in self.heads}
 
     def _head(self, task: str, h: Tensor) -> Tensor:
-        *hidden, last = self.heads[task]
+        *hidden, last = cast("nn.ModuleList", self.heads[task])
         for layer in hidden:
             h = torch.relu(layer(h))
-        return last(h).squeeze(-1)
+        return cast("Tensor", last(h).squeeze(-1))
 
 
 def reference_model(

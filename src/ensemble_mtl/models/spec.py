@@ -7,6 +7,7 @@ the shared parameters θ_sh; ``heads.<task>.`` are the task's own θ_t.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,7 +115,7 @@ class ModelSpec:
             specs[f"trunk.{layer}.norm.bias"] = constant(0.0, fan_out)
         for task in self.tasks:
             sizes = (width, *self.config.heads, 1)
-            for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
                 specs |= linear(f"heads.{task}.{layer}", fan_in, fan_out)
         return specs
 

@@ -114,6 +114,10 @@ class ReportInputs:
         """``[G]`` one value per graph; a node target averaged or, with ``total``, summed."""
         return aggregates.graph_values(self.store, self.summary["tasks"][task]["target"], total=total)
 
+    def is_conserved(self, task: str) -> bool:
+        """Whether the task's sum over a graph is the same for all graphs."""
+        return aggregates.is_conserved(self.store, self.summary["tasks"][task]["target"])
+
     def history(self, member: Member) -> History:
         """The member's lines of ``metrics.jsonl``; none if they cannot be read."""
         try:
@@ -140,7 +144,7 @@ class ReportInputs:
         return f"{info['label']} ({info['unit']})" if info["unit"] else str(info["label"])
 
     def _test_graphs(self, split: int) -> IntArray:
-        found = gather.load_split(self.study, split)
+        found = gather.load_split(self.study, split, self.summary["data"]["sha256"])
         return np.zeros(0, dtype=np.int64) if found is None else found.test
 
     def _test_values(self, task: str, test: IntArray) -> FloatArray:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl import registry
+from ensemble_mtl.config import TrainConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, train_epoch, validate
 
@@ -58,11 +59,16 @@ def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochRepo
     schedule.step(problem.config.schedule, factors, state.epoch, problem.config.epochs, val_loss)
     state.put("schedule", factors)
 
-    stopping = problem.config.early_stopping
-    waited = state.epoch - state["best.epoch"]
-    stopped = waited >= stopping.patience if stopping else torch.zeros(len(state), dtype=torch.bool)
+    stopped = out_of_patience(problem.config, state)
     failed = ~(train_loss.isfinite() & val_loss.isfinite())
     return EpochReport(state.epoch, lr, train_mse, val_mse, val_loss, seconds, stopped, failed)
+
+
+def out_of_patience(config: TrainConfig, state: StackState) -> Tensor:
+    """``[M]`` bool: members whose best epoch lies as far back as early stopping allows."""
+    if config.early_stopping is None:
+        return torch.zeros(len(state), dtype=torch.bool)
+    return state.epoch - state["best.epoch"] >= config.early_stopping.patience
 
 
 def keep_best(state: StackState, val_loss: Tensor) -> None:

@@ -51,7 +51,9 @@ def per_node(topology: Topology, edges: Tensor, reduce) -> Tensor:
     rows = []
     for node in range(topology.num_nodes):
         own = edges[:, topology.target == node]
-        rows.append(reduce(own) if own.shape[1] else torch.zeros_like(edges.new_zeros(edges.shape[0], *edges.shape[2:])))
+        rows.append(
+            reduce(own) if own.shape[1] else torch.zeros_like(edges.new_zeros(edges.shape[0], *edges.shape[2:]))
+        )
     return torch.stack(rows, dim=1)
 
 

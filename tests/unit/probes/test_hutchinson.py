@@ -32,7 +32,9 @@ def test_within_its_standard_error():
     matrices = symmetric(60, 25)
     operators = [DenseOperator(matrix[None]) for matrix in matrices]
     found = [hutchinson.trace(one, 60, stream(k)) for k, one in enumerate(operators)]
-    z = torch.cat([f.mean - m.trace() for f, m in zip(found, matrices, strict=True)]) / torch.cat([f.sem for f in found])
+    z = torch.cat([f.mean - m.trace() for f, m in zip(found, matrices, strict=True)]) / torch.cat(
+        [f.sem for f in found]
+    )
     assert (z.abs() < 2).double().mean() > 0.85
     assert z.abs().max() < 5
 

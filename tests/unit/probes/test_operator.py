@@ -16,7 +16,10 @@ from ensemble_mtl.train.step import train_epoch
 
 
 def operator(conv: str, kind: str, task: str, members: list[int]):
-    """Of a stack after two epochs, so that running statistics are no longer the initial ones."""
+    """Of a stack after two epochs, so that running statistics are no longer the initial ones.
+
+    Not of seed 0, whose small head H is dead: every bias is negative, and nothing has curvature.
+    """
     edges = 2 if registry.load("models.conv", conv).EDGE_FEATURES else 0
     problem = make(STORES[kind](10), conv=conv, edge_features=edges)
     state = start(problem, members)
@@ -30,7 +33,7 @@ def operator(conv: str, kind: str, task: str, members: list[int]):
 @pytest.mark.parametrize(("kind", "task"), [("open", "H"), ("periodic", "C"), ("molecules", "H")])
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
 def test_products_are_those_of_the_dense_hessian(conv, task, kind):
-    found, (loss,), shared = operator(conv, kind, task, [0])
+    found, (loss,), shared = operator(conv, kind, task, [1])
     dense = torch.autograd.functional.hessian(lambda flat: loss(flat[None])[0], shared[0])
     columns = torch.cat([found.matvec(row[None]) for row in torch.eye(len(dense), dtype=torch.float64)[::7]])
     close(columns, dense[::7], rtol=DERIVATIVE)
@@ -41,20 +44,20 @@ def test_products_are_those_of_the_dense_hessian(conv, task, kind):
 
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
 def test_members_at_once_equal_one_by_one(conv):
-    together, _, _ = operator(conv, "open", "H", [0, 1, 2])
+    together, _, _ = operator(conv, "open", "H", [1, 2, 3])
     v = torch.randn(together.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     products = together.matvec(v)
     for m in range(3):
-        alone, _, _ = operator(conv, "open", "H", [m])
+        alone, _, _ = operator(conv, "open", "H", [m + 1])
         # two epochs of Adam stand between the two, see test_reference
         close(products[m : m + 1], alone.matvec(v[m : m + 1]), rtol=1e-7)
         close(together.loss[m : m + 1], alone.loss, rtol=1e-7)
 
 
 def test_chunks_sum_to_the_whole(monkeypatch):
-    whole, _, _ = operator("pna", "open", "H", [0, 1])
+    whole, _, _ = operator("pna", "open", "H", [1, 2])
     monkeypatch.setattr(measure, "CHUNK", 4)
-    parts, losses, _ = operator("pna", "open", "H", [0, 1])
+    parts, losses, _ = operator("pna", "open", "H", [1, 2])
     assert len(losses) == 2
     v = torch.ones(whole.shape, dtype=torch.float64)
     close(parts.matvec(v), whole.matvec(v), rtol=DERIVATIVE)
@@ -102,7 +105,7 @@ def test_dense_operator_multiplies():
 
 def test_a_stack_s_measure_equals_each_member_s():
     problem = make(lattice_store(12))
-    state = start(problem, [0, 1])
+    state = start(problem, [1, 3])
     config = ProbeConfig(graphs=5, trace_samples=4, lanczos_steps=5, lanczos_starts=2)
     found = measure.measure(problem, state, config, ["H", "C"])
     for m in range(2):

@@ -44,16 +44,21 @@ def forward(
     parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
 ) -> Tensor:
     """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
+    gate = torch.sigmoid(_edge_linear(parameters, "lin_f", x, topology))
+    core = torch.nn.functional.softplus(_edge_linear(parameters, "lin_s", x, topology))
+    return x + topology.sum_edges(gate * core)
+
+
+def _edge_linear(parameters: Mapping[str, Tensor], name: str, x: Tensor, topology: Topology) -> Tensor:
+    """``W z + b`` of every edge, ``[M, E, B, F]``."""
     width = x.shape[-1]
-    weight = torch.cat([parameters["lin_f.weight"], parameters["lin_s.weight"]], dim=1)
-    bias = torch.cat([parameters["lin_f.bias"], parameters["lin_s.bias"]], dim=1)
+    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
     own = apply(x, weight[..., :width], bias)
     neighbor = apply(x, weight[..., width : 2 * width])
     z = own.index_select(1, topology.target) + neighbor.index_select(1, topology.source)
-    if topology.edge_attr is not None:
-        z = z + apply(topology.edge_attr[None], weight[..., 2 * width :])[:, :, None]
-    gate, core = z.split(width, dim=-1)
-    return x + topology.sum_edges(torch.sigmoid(gate) * torch.nn.functional.softplus(core))
+    if topology.edge_attr is None:
+        return z
+    return z + apply(topology.edge_attr[None], weight[..., 2 * width :])[:, :, None]
 
 
 def reference(
@@ -62,4 +67,4 @@ def reference(
     """PyG's layer of the same function."""
     from torch_geometric.nn import CGConv
 
-    return CGConv(fan_out, dim=edge_features)  # type: ignore[no-any-return]
+    return CGConv(fan_out, dim=edge_features)

@@ -66,20 +66,22 @@ def forward(
 ) -> Tensor:
     """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
     topology = topology.with_self_loops
-    by_head = (options.heads, -1)
-    left = named(x, parameters, "lin_l").unflatten(-1, by_head)
-    right = named(x, parameters, "lin_r").unflatten(-1, by_head)
+    left, right = named(x, parameters, "lin_l"), named(x, parameters, "lin_r")
     values = left.index_select(1, topology.source)
     hidden = values + right.index_select(1, topology.target)
     if topology.edge_attr is not None:
-        edge = apply(topology.edge_attr[None], parameters["lin_edge.weight"])
-        hidden = hidden + edge.unflatten(-1, by_head)[:, :, None]
+        hidden = hidden + apply(topology.edge_attr[None], parameters["lin_edge.weight"])[:, :, None]
     hidden = torch.nn.functional.leaky_relu(hidden, options.negative_slope)
-    scores = (hidden * parameters["att"][:, None]).sum(-1)
-    # The mean over heads comes before the sum over edges, which then adds fewer numbers.
-    messages = (values * topology.edge_softmax(scores)[..., None]).mean(-2)
-    out = topology.sum_edges(messages)
+    attention = topology.edge_softmax(apply(hidden, _by_head(parameters["att"])))
+    messages = values.unflatten(-1, (options.heads, -1)) * attention[..., None]
+    out = topology.sum_edges(messages).mean(-2)
     return out + parameters["bias"][:, None, None] if options.bias else out
+
+
+def _by_head(att: Tensor) -> Tensor:
+    """``att [M, 1, H, F]`` as one block-diagonal weight ``[M, H, H F]``."""
+    heads = torch.eye(att.shape[2], dtype=att.dtype, device=att.device)
+    return (heads[:, :, None] * att).flatten(2)
 
 
 def reference(
@@ -88,7 +90,7 @@ def reference(
     """PyG's layer of the same function."""
     from torch_geometric.nn import GATv2Conv
 
-    return GATv2Conv(  # type: ignore[no-any-return]
+    return GATv2Conv(
         fan_in,
         fan_out,
         heads=options.heads,

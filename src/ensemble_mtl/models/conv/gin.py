@@ -61,4 +61,4 @@ def reference(
     from torch_geometric.nn import GINConv
 
     mlp = torch.nn.Sequential(torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU(), torch.nn.Linear(fan_out, fan_out))
-    return GINConv(mlp, eps=options.eps, train_eps=options.train_eps)  # type: ignore[no-any-return]
+    return GINConv(mlp, eps=options.eps, train_eps=options.train_eps)

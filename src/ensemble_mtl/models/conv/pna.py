@@ -148,4 +148,4 @@ def reference(
     mean, mean_log = _averages(degrees)
     layer.aggr_module.init_avg_deg_lin, layer.aggr_module.init_avg_deg_log = mean, mean_log
     layer.aggr_module.reset_parameters()
-    return layer  # type: ignore[no-any-return]
+    return layer

@@ -20,19 +20,22 @@ _MOST_PAIRS = 6
 
 def caption(inputs: ReportInputs) -> str:
     """What one point is."""
+    left_out = [task for task in inputs.tasks if inputs.is_conserved(task)]
+    left = f" Left out, since its sum is the same in every graph: {', '.join(left_out)}." if left_out else ""
     return (
         "The data themselves, one point per graph; properties of atoms are summed over each graph. First the "
         "properties against composition, then against each other, with Pearson's r of the shown values. A strong "
-        "relation, even a curved one, is what multi-task learning can use."
+        f"relation, even a curved one, is what multi-task learning can use.{left}"
     )
 
 
 def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     """One panel per task against composition, if it varies, then one per pair of tasks."""
     share, symbol = _composition(inputs)
-    values = {task: inputs.target(task, total=True) for task in inputs.tasks}
-    pairs = list(combinations(inputs.tasks, 2))[:_MOST_PAIRS]
-    against = inputs.tasks if np.ptp(share) > 0 else []
+    shown = [task for task in inputs.tasks if not inputs.is_conserved(task)]
+    values = {task: inputs.target(task, total=True) for task in shown}
+    pairs = list(combinations(shown, 2))[:_MOST_PAIRS]
+    against = shown if np.ptp(share) > 0 else []
     if not against and not pairs:
         return None
     figure, axes = _style.panels(layout, len(against) + len(pairs), height=3.1)

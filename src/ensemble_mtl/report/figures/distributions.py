@@ -23,7 +23,7 @@ def caption(inputs: ReportInputs) -> str:
     return (
         "Scaled test RMSE of every member; further left is better. Vertical line: mean over the ensemble; band: ± one "
         "sample standard deviation (ddof 1); short strokes: single members; curve: Gaussian kernel density (Scott's "
-        f"width), from {_ENOUGH} members on, each at the same height."
+        f"width), from {_ENOUGH} members on, each at the same height and cut at 0."
     )
 
 
@@ -76,7 +76,7 @@ def _ridge(axis: Axes, row: int, errors: FloatArray, color: str) -> None:
 def _curve(axis: Axes, row: int, errors: FloatArray, moments: tuple[float, float], color: str) -> None:
     mean, std = moments
     width = std * len(errors) ** -0.2
-    grid = np.linspace(errors.min() - 3 * width, errors.max() + 3 * width, 200)
+    grid = np.linspace(max(0.0, errors.min() - 3 * width), errors.max() + 3 * width, 200)
     density = np.exp(-0.5 * ((grid[:, None] - errors) / width) ** 2).sum(axis=1)
     height = row + 0.72 * density / density.max()
     axis.fill_between(grid, row, height, color=color, alpha=0.12, lw=0)

@@ -88,4 +88,4 @@ def _line(axis: Axes, epochs: FloatArray, values: FloatArray, inputs: ReportInpu
     if len(values) > 1:
         std = values.std(axis=0, ddof=1)
         # a log axis has no place for the lower edge of a band that reaches below 0
-        axis.fill_between(epochs, np.maximum(mean - std, mean / 5), mean + std, color=color, alpha=0.13, lw=0)
+        axis.fill_between(epochs, np.maximum(mean - std, mean / 5), mean + std, color=color, alpha=0.1, lw=0)

@@ -23,8 +23,8 @@ def caption(inputs: ReportInputs) -> str:
     member = inputs.typical(subset)
     return (
         f"Test part, model {label(subset)}, seed {member.seed}: the member of median test error among "
-        f"{len(inputs.members[subset])}. Colour: number of values per cell, logarithmic. Line: prediction = truth. "
-        "RMSE and R² are of this member."
+        f"{len(inputs.members[subset])}. Colour (dots where values are few): number per cell, logarithmic. "
+        "Line: prediction = truth. RMSE and R² are of this member."
     )
 
 

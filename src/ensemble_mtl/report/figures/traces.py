@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -41,7 +42,9 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
         _line(axis, inputs, (subset, task), shift)
     means = [abs(row["trace_mean"]) for subset, task in series for row in _rows(inputs, subset, task)]
     smallest = min((value for value in means if value > 0), default=1.0)
-    axis.set_yscale("symlog", linthresh=max(smallest / 2, max(means) * 1e-6))
+    # a power of ten, so that the first tick stands a whole decade's height from 0
+    threshold = 10.0 ** math.floor(math.log10(max(smallest, max(means) * 1e-6) or 1.0))
+    axis.set_yscale("symlog", linthresh=threshold)
     axis.axhline(0, color=_style.MUTED, lw=0.8)
     axis.set(xlabel="epoch", ylabel="trace of the Hessian")
     axis.grid(axis="y")
