@@ -21,6 +21,11 @@ def apply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``[M, …, F_out]``.
     """
     members, features = weight.shape[0], weight.shape[1]
+    if features == 1:
+        # A product with a vector goes another way for one member than for several, with
+        # another rounding. Written out, a member does not depend on its stack.
+        product = (x * weight.view(members, *[1] * (x.dim() - 2), -1)).sum(-1, keepdim=True)
+        return product if bias is None else product + bias.view(members, *[1] * (x.dim() - 1))
     rows = x.reshape(x.shape[0], -1, x.shape[-1]).expand(members, -1, -1)
     product = rows @ weight.mT if bias is None else bias[:, None].baddbmm(rows, weight.mT)
     return product.view(members, *x.shape[1:-1], features)

@@ -71,7 +71,8 @@ def forward(
     # The two Linears that follow the aggregation are one: lin(post(z)) = (L P) z + (L q + l).
     last = parameters["lin.weight"]
     post = last @ parameters["post_nns.0.0.weight"]
-    shift = (last @ parameters["post_nns.0.0.bias"][..., None])[..., 0] + parameters["lin.bias"]
+    # Written out: a matrix-vector product is rounded otherwise for one member than for several.
+    shift = (last * parameters["post_nns.0.0.bias"][:, None]).sum(-1) + parameters["lin.bias"]
     own = apply(x, post[..., :fan_in], shift)
     scaled = post[..., fan_in:].unflatten(-1, (len(options.scalers), len(AGGREGATORS) * fan_in))
     return own + _scaled_linear(aggregates, scaled, _scales(topology.degree, options, degrees))
@@ -102,14 +103,17 @@ def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, 
 
 def _scaled_linear(aggregates: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
     """Σ_s scale_s(i) W_s a_i, for ``aggregates [M, N, B, A]``, ``weight [M, F, S, A]``, ``scales [N, S]``."""
-    if aggregates.shape[2] > 1:
-        # Many graphs per node: folding the scales into one weight per node costs S times
-        # fewer operations than S products per graph.
-        folded = torch.einsum("ns,mfsa->mnaf", scales, weight)
-        return aggregates @ folded
-    products = apply(aggregates, weight.transpose(1, 2).flatten(1, 2))
-    products = products.unflatten(-1, (weight.shape[2], weight.shape[1]))
-    return (products * scales[:, None, :, None]).sum(-2)
+    if aggregates.shape[2] == 1:
+        products = apply(aggregates, weight.transpose(1, 2).flatten(1, 2))
+        products = products.unflatten(-1, (weight.shape[2], weight.shape[1]))
+        return (products * scales[:, None, :, None]).sum(-2)
+    # Many graphs per node: folding the scales into one weight per node costs S times fewer
+    # operations than S products per graph. Added up term by term, since a contraction by
+    # einsum is rounded otherwise for other numbers of members.
+    folded = scales[:, 0, None, None] * weight[:, None, :, 0]
+    for s in range(1, weight.shape[2]):
+        folded = folded + scales[:, s, None, None] * weight[:, None, :, s]
+    return aggregates @ folded.mT
 
 
 def _scales(degree: Tensor, options: Options, degrees: DegreeStatistics) -> Tensor:
