@@ -111,7 +111,7 @@ def write(folder: Path, result: MemberResult) -> None:
     bp.save(folder / "result.bp", arrays, {"member": result.member})
     record = {key: value for key, value in asdict(result).items() if key not in ("predictions", "probes")}
     record["probes"] = [
-        {key: value for key, value in asdict(probe).items() if key not in ("nodes", "weights")}
+        {key: _to_json(value) for key, value in asdict(probe).items() if key not in ("nodes", "weights")}
         for probe in result.probes
     ]
     digest = bp.digest(folder / "result.bp")
@@ -151,7 +151,7 @@ def read(folder: Path, *, predictions: bool = True) -> MemberResult:
         wanted = [name for name in stored if predictions or not name.startswith("prediction/")]
         arrays, _ = bp.load(folder / "result.bp", wanted)
         probes = [
-            ProbeResult(**probe, nodes=arrays[f"probe/{i}/nodes"], weights=arrays[f"probe/{i}/weights"])
+            ProbeResult(**_from_json(probe), nodes=arrays[f"probe/{i}/nodes"], weights=arrays[f"probe/{i}/weights"])
             for i, probe in enumerate(record.pop("probes"))
         ]
         found = {
@@ -160,3 +160,12 @@ def read(folder: Path, *, predictions: bool = True) -> MemberResult:
         return MemberResult(**record, predictions=found, probes=probes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: not a readable result ({type(error).__name__}: {error})") from None
+
+
+def _to_json(value: Any) -> Any:
+    """JSON has no NaN and no infinity; an estimate that overflowed is null."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _from_json(probe: dict[str, Any]) -> dict[str, Any]:
+    return {key: float("nan") if value is None else value for key, value in probe.items()}

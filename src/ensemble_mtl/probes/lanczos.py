@@ -98,7 +98,11 @@ def tridiagonalize(operator: Operator, start: Tensor, num_steps: int) -> Tridiag
 
 
 def _project(basis: Tensor, w: Tensor) -> Tensor:
-    return (basis.mT @ (basis @ w[..., None]))[..., 0]
+    """``Q Qᵀ w`` for ``basis [M, K, P]`` (rows of Qᵀ) and ``w [M, P]``."""
+    # Two columns, one empty: a product with a single one is rounded otherwise for one
+    # member than for several.
+    columns = torch.nn.functional.pad(w[..., None], (0, 1))
+    return (basis.mT @ (basis @ columns))[..., 0]
 
 
 def quadrature(decomposition: Tridiagonal) -> tuple[Tensor, Tensor]:
