@@ -29,13 +29,14 @@ def make(
     edge_features: int = 0,
     num_val: int = 4,
     pooling: str = "mean",
+    width: int = 5,
     **train: Any,
 ) -> Problem:
-    """Two convolutions of width 5 and a hidden layer of 8 per head, in float64.
+    """Two convolutions and a hidden layer of 8 per head, in float64 unless said.
 
     The last ``num_val`` graphs validate, the others train.
     """
-    config = ModelConfig(conv=conv, layers=2, width=5, heads=(8,), pooling=pooling)
+    config = ModelConfig(conv=conv, layers=2, width=width, heads=(8,), pooling=pooling)
     spec = ModelSpec(config, tasks, 1, edge_features)
     options = TrainConfig(**{"dtype": "float64", "batch_size": 3, **train})
     columns = table(store, tasks, edge_features, getattr(torch, options.dtype))

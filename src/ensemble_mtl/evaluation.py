@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.graph import FloatArray
-from ensemble_mtl.prepare import Prepared
+from ensemble_mtl.prepare import Prepared, part_targets
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, predict
 
@@ -32,7 +32,7 @@ def evaluate(
         outputs = predict(problem, state["best.parameters"], state["best.buffers"], graphs.to(problem.train.device))
         for task, scaled in outputs.items():
             normalizer = prepared.normalizers[task]
-            truth = part_targets(prepared, config.tasks[task].target, graphs.cpu().numpy())
+            truth = part_targets(prepared.store, config.tasks[task].target, graphs.cpu().numpy())
             for m, values in enumerate(scaled.double().cpu().numpy()):
                 physical = normalizer.inverse(values)
                 metrics[m][task][part] = errors(physical - truth, normalizer.scale)
@@ -46,12 +46,3 @@ def errors(difference: FloatArray, scale: float) -> dict[str, float]:
     known = difference[~np.isnan(difference)]
     rmse, mae = float(np.sqrt(np.mean(known**2))), float(np.mean(np.abs(known)))
     return {"rmse": rmse, "mae": mae, "rmse_scaled": rmse / scale, "mae_scaled": mae / scale}
-
-
-def part_targets(prepared: Prepared, target: str, graphs: NDArray[np.int64]) -> FloatArray:
-    """``[n]`` targets of ``graphs`` in physical units, node targets graph by graph."""
-    store = prepared.store
-    column = store.targets[target]
-    if store.target_info(target).level == "graph":
-        return column[graphs]
-    return np.concatenate([column[store.node_ptr[g] : store.node_ptr[g + 1]] for g in graphs])

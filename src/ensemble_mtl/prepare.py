@@ -19,7 +19,7 @@ from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.data.normalizer import fit as fit_normalizer
 from ensemble_mtl.data.split.base import Split
 from ensemble_mtl.errors import DataError, StudyError
-from ensemble_mtl.graph import IntArray
+from ensemble_mtl.graph import FloatArray, IntArray
 from ensemble_mtl.registry import unknown
 from ensemble_mtl.study import Study
 
@@ -57,6 +57,7 @@ def prepare(study: Study, progress: Progress) -> GraphStore:
     module = registry.load("data.split", study.config.split.name)
     for seed in study.config.split_seeds:
         split = module.split(graphs, study.config.split, seed)
+        _require_labels(study.config, graphs, split)
         content = {
             "data_sha256": graphs.sha256,
             "split": split.to_json(),
@@ -101,6 +102,25 @@ def check_targets(config: StudyConfig, graphs: GraphStore) -> None:
     for name, task in config.tasks.items():
         if task.target not in graphs.targets:
             raise DataError(f"tasks.{name}.target: {unknown(task.target, sorted(graphs.targets))}")
+
+
+def _require_labels(config: StudyConfig, graphs: GraphStore, split: Split) -> None:
+    """Early stopping and test errors mean nothing for a task without labels in their parts."""
+    for name, task in config.tasks.items():
+        for part, chosen in split.parts.items():
+            if np.isnan(part_targets(graphs, task.target, chosen)).all():
+                raise DataError(
+                    f"tasks.{name}.target: no {task.target} is known in the {part} part; "
+                    "use more data, other split fractions, or another split seed"
+                )
+
+
+def part_targets(graphs: GraphStore, target: str, chosen: IntArray) -> FloatArray:
+    """``[n]`` targets of the ``chosen`` graphs in physical units, node targets graph by graph."""
+    column = graphs.targets[target]
+    if graphs.target_info(target).level == "graph":
+        return column[chosen]
+    return np.concatenate([column[graphs.node_ptr[g] : graphs.node_ptr[g + 1]] for g in chosen])
 
 
 def _fit(config: StudyConfig, graphs: GraphStore, split: Split) -> dict[str, Normalizer]:

@@ -8,8 +8,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from studies import TINY, alive, call, command, kill_group, numbers, results, start, status, wait_until, workers, write
+
+from ensemble_mtl import results as member_results
+from ensemble_mtl.data import store
 
 LONG = TINY.replace("epochs: 3,", "epochs: 60, checkpoint_seconds: 0.2,").replace("seeds: 2", "seeds: 3")
 """Nine members that train long enough to be killed on the way, with frequent checkpoints."""
@@ -83,6 +87,32 @@ def test_summary_is_the_mean_of_the_members(finished: Path) -> None:
         own = [r for r in records if r["member"]["subset"] == cell["subset"]]
         values = [r["metrics"][cell["task"]]["test"][cell["metric"]] for r in own]
         assert cell["mean"] == pytest.approx(sum(values) / len(values), rel=1e-12)  # order of summation
+
+
+def test_stored_predictions_give_the_stored_errors(finished: Path) -> None:
+    root = finished.parent / "studies/tiny"
+    graphs = store.load(root / "data.bp")
+    test = json.loads((root / "splits/split-0.json").read_text())["split"]["test"]
+    units = {"H": ("mixing_enthalpy", "Ry"), "M": ("magnetic_moment", "μB")}
+    for path in results(root).values():
+        result = member_results.read(path.parent)
+        for task, predicted in result.predictions.items():
+            target, unit = units[task]
+            column, pointer = graphs.targets[target], graphs.node_ptr
+            truth = column[test] if task == "H" else np.concatenate([column[pointer[g] : pointer[g + 1]] for g in test])
+            assert result.units[task] == unit
+            found = result.metrics[task]["test"]
+            rmse, mae = np.sqrt(np.mean((predicted - truth) ** 2)), np.mean(np.abs(predicted - truth))
+            # predictions are stored in float32
+            assert (found["rmse"], found["mae"]) == pytest.approx((rmse, mae), rel=1e-5)
+
+
+def test_metrics_of_every_epoch_are_kept(finished: Path) -> None:
+    for path in results(finished.parent / "studies/tiny").values():
+        lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in lines] == [1, 2, 3]
+        best = min(lines, key=lambda line: line["val_loss"])
+        assert json.loads(path.read_text())["best_epoch"] == best["epoch"]
 
 
 def test_plan_estimates_after_a_measurement(finished: Path) -> None:

@@ -131,3 +131,17 @@ def test_batches_cover_every_graph_once_in_an_order_of_the_epoch_and_the_split()
     assert torch.equal(first.sort().values, problem.train)
     other = torch.cat(list(batches(replace(problem, stream="another split"), 0)))
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [4, 20])
+def test_a_pna_member_is_the_same_bit_for_bit_in_a_stack_of_any_size(width, dtype):
+    problem = make(lattice_store(40), conv="pna", width=width, dtype=dtype, batch_size=16)
+    states = {size: start(problem, [7, 8, 9, 10][:size]) for size in (1, 2, 4)}
+    for _ in range(3):
+        losses = {size: train_epoch(problem, state, both(problem, size)) for size, state in states.items()}
+    for size in (1, 2):
+        assert torch.equal(losses[size][0], losses[4][0])
+        assert torch.equal(validate(problem, states[size])[0], validate(problem, states[4])[0])
+        for name, value in states[size].tensors.items():
+            assert torch.equal(value[0], states[4][name][0]), name

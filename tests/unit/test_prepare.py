@@ -1,0 +1,87 @@
+"""Splits, normalisers and data are made once, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from alloys import silent
+
+from ensemble_mtl import config_file, prepare
+from ensemble_mtl.errors import DataError
+from ensemble_mtl.study import Study
+
+TEXT = """\
+name: small
+data: {name: alloy, num_configurations: 40}
+graph: {radius: 6.0, radius_unit: bohr, periodic: true}
+tasks:
+  H: {target: mixing_enthalpy}
+  M: {target: magnetic_moment}
+"""
+
+
+def study(folder: Path, *overrides: str) -> Study:
+    path = folder / "study.yaml"
+    path.write_text(TEXT)
+    return Study.at(config_file.load(path, overrides), path, folder / "out")
+
+
+def test_everything_is_made_once(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    prepare.prepare(one, silent)
+    files = [one.data / "manifest.json", one.split(0)]
+    before = [path.stat().st_mtime_ns for path in files]
+    prepare.prepare(one, silent)
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+
+@pytest.mark.parametrize("fit_on", ["train", "all"])
+def test_normalisers_are_fitted_on_what_is_said(tmp_path: Path, fit_on: str) -> None:
+    one = study(tmp_path, f"normalize.fit_on={fit_on}")
+    graphs = prepare.prepare(one, silent)
+    found = prepare.load(one, 0)
+    chosen = np.arange(len(graphs)) if fit_on == "all" else found.split.train
+    enthalpy = graphs.targets["mixing_enthalpy"][chosen]
+    assert found.normalizers["H"].shift == enthalpy.min()
+    assert found.normalizers["H"].scale == np.ptp(enthalpy)
+    moments = prepare.part_targets(graphs, "magnetic_moment", chosen)
+    assert found.normalizers["M"].scale == np.ptp(moments)
+    assert (found.normalizers["input"].shift, found.normalizers["input"].scale) == (26.0, 52.0)
+
+
+def test_smaller_training_shares_lie_in_larger_ones(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    prepare.prepare(one, silent)
+    split = prepare.load(one, 0).split
+    quarter, half, whole = (set(prepare.training_part(split, share)) for share in (0.25, 0.5, 1.0))
+    assert quarter < half < whole == set(split.train)
+    assert len(half) == round(0.5 * len(whole))
+
+
+def test_an_unknown_target_lists_those_at_hand(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"tasks\.H\.target: got 'enthalpy'.*mixing_enthalpy"):
+        prepare.prepare(study(tmp_path, "tasks.H.target=enthalpy"), silent)
+
+
+def test_a_split_of_other_data_is_refused(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    prepare.prepare(one, silent)
+    content = json.loads(one.split(0).read_text())
+    one.split(0).write_text(json.dumps({**content, "data_sha256": "0" * 64}))
+    with pytest.raises(DataError, match="made for other data"):
+        prepare.load(one, 0)
+    one.split(0).write_text("{")
+    with pytest.raises(DataError, match="not a readable split"):
+        prepare.load(one, 0)
+
+
+def test_a_part_without_labels_is_refused(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    graphs = prepare.prepare(one, silent)
+    split = prepare.load(one, 0).split
+    graphs.targets["mixing_enthalpy"][split.val] = np.nan
+    with pytest.raises(DataError, match=r"tasks\.H\.target: no mixing_enthalpy is known in the val part"):
+        prepare._require_labels(one.config, graphs, split)
