@@ -1,0 +1,1 @@
+"""Side-by-side speed against peers; ``python -m benchmarks`` (or ``make bench``) runs all."""
