@@ -1,8 +1,8 @@
 """Training speed of stacks against plain PyG, on the lattice and graph of Lupo Pasini 2022.
 
 32 sites of a BCT lattice, radius 7 bohr without periodic images (206 edges), 6 × 20 PNA, three
-heads, batch 64, float32, one thread. Peer: the same architecture from PyG's own layers, as HydraGNN composes them, on ready
-PyG batches. All variants take turns in one process; medians of CPU time are compared.
+heads, batch 64, float32, one thread. Peer: the same architecture from PyG's own layers, as
+HydraGNN composes them, on ready PyG batches. All variants take turns in one process; medians of CPU time are compared.
 """
 
 from __future__ import annotations
