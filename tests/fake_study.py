@@ -107,6 +107,7 @@ def finish(study: Study, member: Member, /, **changes: Any) -> MemberResult:
         versions={"python": "3.11.0", "torch": "2.13.0"},
         predictions={task: _predictions(study, store, member, task) for task in member.subset},
         probes=[probe for task in member.subset for probe in _probes(member, task, epochs)],
+        stack_id=f"{label(member.subset)}-{member.seed % 2}",
     )
     result = MemberResult(**{**vars(result), **changes})
     results.write(study.folder(member), result)

@@ -9,7 +9,7 @@ import torch
 
 from ensemble_mtl.data.columns import GraphStore, Topologies
 from ensemble_mtl.data.normalizer import Normalizer
-from ensemble_mtl.data.table import GraphTable
+from ensemble_mtl.data.table import GraphTable, Inputs
 from ensemble_mtl.graph import TargetInfo
 
 INFO = (TargetInfo("energy", "graph", "Ry"), TargetInfo("charge", "node", "e"), TargetInfo("gap", "graph", "eV"))
@@ -118,10 +118,8 @@ def table(
     identity = Normalizer(0.0, 1.0, "minmax")
     return GraphTable(
         columns,
-        x,
-        {task: TARGETS[task] for task in tasks},
-        dict.fromkeys(tasks, identity),
-        attr,
+        Inputs(x, attr),
+        {task: (TARGETS[task], identity) for task in tasks},
         dtype,
         torch.device("cpu"),
     )

@@ -57,11 +57,15 @@ def cells(groups: Groups, planned: dict[tuple[Subset, float], int], units: dict[
 
 
 def wall_clock(groups: Groups) -> list[Row]:
-    """Training time per member, by subset and fraction."""
+    """Training time per member, by subset and fraction.
+
+    ``std`` is between ``stacks``: members of one stack share its time equally, so that they
+    are one measurement, however many they are.
+    """
     rows = []
     for (subset, fraction), pairs in groups.items():
         results = [result for _, result in pairs]
-        spread = statistics.spread([result.train_seconds for result in results])
+        spread = _times(pairs)
         sizes = sorted({result.stack_size for result in results})
         row = {
             "subset": list(subset),
@@ -69,6 +73,7 @@ def wall_clock(groups: Groups) -> list[Row]:
             "mean": spread.mean,
             "std": spread.std,
             "members": spread.members,
+            "stacks": len(_by_stack(pairs)),
             "unit": "s",
             "epochs_mean": statistics.spread([result.epochs for result in results]).mean,
             "stack_size": max(sizes, default=None),
@@ -83,16 +88,17 @@ def wall_clock(groups: Groups) -> list[Row]:
 def cost(groups: Groups) -> list[Row]:
     """One multi-task model against the single-task models that it stands for.
 
-    ``ratio`` is the single-task models' time over the multi-task model's; ``comparable`` says
-    whether all of them were timed on one device in stacks of one size.
+    ``ratio`` is the single-task models' time over the multi-task model's, ``std_ratio`` its
+    deviation between stacks, None if one of the times has none; ``comparable`` says whether
+    all of them were timed on one device in stacks of one size.
     """
     rows = []
     for (subset, fraction), pairs in groups.items():
         alone = [groups.get(((task,), fraction), []) for task in subset]
         if len(subset) == 1 or not pairs or not all(alone):
             continue
-        multi = statistics.spread([result.train_seconds for _, result in pairs])
-        single = [statistics.spread([result.train_seconds for _, result in part]) for part in alone]
+        multi = _times(pairs)
+        single = [_times(part) for part in alone]
         found = statistics.ratio(single, multi)
         everyone = [result for part in (pairs, *alone) for _, result in part]
         row = {
@@ -198,6 +204,22 @@ def correlations(store: GraphStore, targets: dict[str, str]) -> list[Row]:
                     {"tasks": [first, second], "level": "node", "pearson": statistics.pearson(a, b), "conserved": False}
                 )
     return rows
+
+
+def _times(pairs: list[Pair]) -> statistics.Spread:
+    """Mean training time over members, and its deviation between stacks."""
+    stacks = statistics.spread([float(np.mean(seconds)) for seconds in _by_stack(pairs)])
+    members = statistics.spread([result.train_seconds for _, result in pairs])
+    return statistics.Spread(members.mean, stacks.std, None, None, members.members)
+
+
+def _by_stack(pairs: list[Pair]) -> list[list[float]]:
+    """Training times, members of one stack together."""
+    stacks: dict[str | float, list[float]] = {}
+    for _, result in pairs:
+        # without an id: members of one stack that ended in the same epoch read the same clock
+        stacks.setdefault(result.stack_id or result.stack_seconds, []).append(result.train_seconds)
+    return list(stacks.values())
 
 
 def _by_key(pairs: list[Pair], task: str) -> dict[statistics.Key, float]:

@@ -8,16 +8,17 @@ the component's own file and checked here.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -28,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ensemble_mtl import registry
+from ensemble_mtl.checked import DISTINCT, Checked, Mistake, mistakes, nested
 from ensemble_mtl.elements import PROTON_NUMBERS
 from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
@@ -59,7 +61,7 @@ def _component(package: str, default: str | None, value: Any, info: ValidationIn
     try:
         return module.Options.model_validate(given, context=info.context)
     except ValidationError as error:
-        raise PydanticCustomError("nested", "invalid options", {"inner": error.errors()}) from None
+        raise nested(error.errors(), module.Options) from None
 
 
 # One alias per family of extensions; the values are the families' own Options models.
@@ -71,10 +73,17 @@ ScheduleOptions = Annotated[Any, BeforeValidator(partial(_component, "train.sche
 LauncherOptions = Annotated[Any, BeforeValidator(partial(_component, "launch", "local"))]
 
 
-class Section(BaseModel):
+def _lists_of_tasks(value: Any) -> Any:
+    lists = isinstance(value, list | tuple) and value and all(isinstance(entry, list | tuple) for entry in value)
+    if value != "all" and not lists:
+        raise ValueError("expected 'all', or a list of lists such as [[H], [H, M]]")
+    return value
+
+
+class Section(Checked):
     """Base of the configuration's sections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
 
 class GraphConfig(Section):
@@ -87,7 +96,7 @@ class GraphConfig(Section):
     """Whether periodic images are neighbours; needs a source that knows its cell."""
     node_features: Literal["proton_number", "one_hot"] = "proton_number"
     """Input of each atom: its normalised proton number, or one entry per element."""
-    elements: tuple[str, ...] | None = None
+    elements: Annotated[tuple[str, ...], DISTINCT] | None = None
     """The elements of ``one_hot``, in order."""
 
     @model_validator(mode="after")
@@ -179,7 +188,7 @@ class TrainConfig(Section):
 class ProbeConfig(Section):
     """Curvature of each task's loss with respect to the shared parameters."""
 
-    epochs: tuple[int | Literal["end"], ...] = (0, "end")
+    epochs: Annotated[tuple[int | Literal["end"], ...], Field(min_length=1), DISTINCT] = (0, "end")
     """When to probe: 0 is before training, ``end`` is the member's last epoch."""
     graphs: PositiveInt = 64
     """Size of the fixed probe set, drawn from the training part."""
@@ -194,8 +203,22 @@ class LaunchConfig(Section):
     launcher: LauncherOptions = "local"
     members_per_shard: PositiveInt = 12
     """Largest number of members trained together in one stack."""
-    retries: int = Field(1, ge=0)
+    retries: NonNegativeInt = 1
     """How often a shard whose worker died is given to a new worker."""
+
+
+def _unfit_name(name: str, names: list[str]) -> str:
+    """What is wrong with a task's name, or nothing."""
+    if not TASK_NAME.fullmatch(name):
+        return f"got {name!r}, expected a letter, then letters, digits or '_'"
+    # names are folders, and some file systems take `h` for `H`
+    folded = [other.casefold() for other in names]
+    if folded.count(name.casefold()) > 1:
+        return f"got {', '.join(names)}, expected names that differ in more than upper and lower case; rename one"
+    # a subset of single letters is called by them put together, which must not be a task's name
+    if len(name) > 1 and all(letter in folded for letter in name.casefold()):
+        return f"got {name!r}, expected more than letters that are tasks: A and B together are called AB; rename one"
+    return ""
 
 
 class StudyConfig(Section):
@@ -206,10 +229,10 @@ class StudyConfig(Section):
     data: SourceOptions
     graph: GraphConfig = Field(default_factory=GraphConfig)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
-    subsets: Literal["all"] | tuple[tuple[str, ...], ...] = "all"
-    seeds: PositiveInt | tuple[int, ...] = 12
+    subsets: Annotated[Literal["all"] | tuple[tuple[str, ...], ...], BeforeValidator(_lists_of_tasks)] = "all"
+    seeds: PositiveInt | tuple[NonNegativeInt, ...] = 12
     split: SplitOptions = "random"
-    split_seeds: tuple[int, ...] = (0,)
+    split_seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), DISTINCT] = (0,)
     """One split per entry; every member of a subset is trained on each."""
     fractions: tuple[float, ...] = (1.0,)
     """Shares of the training part used; the validation and test parts stay the same."""
@@ -245,27 +268,48 @@ class StudyConfig(Section):
     @field_validator("tasks")
     @classmethod
     def _safe_tasks(cls, value: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        for name in value:
-            if not TASK_NAME.fullmatch(name):
-                raise ValueError(f"task name {name!r}: expected a letter, then letters, digits or '_'")
+        found = [Mistake((name,), text, name) for name in value if (text := _unfit_name(name, list(value)))]
+        if found:
+            raise mistakes(found)
         targets = [task.target for task in value.values()]
         if len(set(targets)) != len(targets):
             raise ValueError("two tasks share one target; expected a target of its own for each task")
         return value
 
     @model_validator(mode="after")
-    def _known_subsets(self) -> StudyConfig:
-        if self.subsets != "all":
-            seen: set[frozenset[str]] = set()
-            for subset in self.subsets:
-                for task in subset:
-                    if task not in self.tasks:
-                        raise ValueError(f"subsets: {registry.unknown(task, list(self.tasks))}")
-                key = frozenset(subset)
-                if not subset or len(key) != len(subset) or key in seen:
-                    raise ValueError(f"subsets: {list(subset)} is empty, or repeats a task or a subset")
-                seen.add(key)
+    def _parts_fit(self) -> StudyConfig:
+        found = [*self._unfit_subsets(), *self._unfit_targets(), *self._unfit_probes()]
+        if found:
+            raise mistakes(found)
         return self
+
+    def _unfit_subsets(self) -> Iterator[Mistake]:
+        seen: set[frozenset[str]] = set()
+        for index, subset in enumerate(() if self.subsets == "all" else self.subsets):
+            for position, task in enumerate(subset):
+                if task not in self.tasks:
+                    yield Mistake(("subsets", index, position), registry.unknown(task, list(self.tasks)), task)
+            key = frozenset(subset)
+            if not subset or len(key) != len(subset) or key in seen:
+                yield Mistake(("subsets", index), "is empty, or repeats a task or a subset", list(subset))
+            seen.add(key)
+
+    def _unfit_targets(self) -> Iterator[Mistake]:
+        """Targets that the source does not offer, if it declares them (``TARGETS``) whatever the raw files."""
+        if self.data.name not in registry.names("sources"):
+            return
+        declared = getattr(registry.load("sources", self.data.name), "TARGETS", None)
+        known = None if declared is None else [info.name for info in declared]
+        for name, task in self.tasks.items():
+            if known is not None and task.target not in known:
+                yield Mistake(("tasks", name, "target"), registry.unknown(task.target, known), task.target)
+
+    def _unfit_probes(self) -> Iterator[Mistake]:
+        last = self.train.epochs
+        for index, epoch in enumerate(self.probes.epochs if self.probes else ()):
+            if epoch != "end" and not 0 <= epoch <= last:
+                text = f"expected 'end', or an epoch of 0 to train.epochs, which is {last}"
+                yield Mistake(("probes", "epochs", index), text, epoch)
 
     @property
     def seed_list(self) -> tuple[int, ...]:

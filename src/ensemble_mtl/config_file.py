@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from ensemble_mtl import config_faults
+from ensemble_mtl.checked import Location
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import ConfigError
 
-Location = tuple[str | int, ...]
+Origins = dict[tuple[str, ...], str]
+"""Where each key was written: ``study.yaml:3``, or ``--set train.epochs=3``."""
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that notes the line of every key and refuses repeated keys."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.repeated: list[tuple[str, int]] = []
+    """A safe loader of its own, so that its resolvers are no one else's."""
 
 
 # YAML 1.1 reads `1e-3` as a string, as every author of a learning rate finds out once.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -49,70 +48,103 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> StudyConfig:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a study's YAML file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file ({error.reason} at byte {error.start})") from None
-    data, lines = _parse(path, text)
+    data, origins = _parse(path, text)
     for override in overrides:
-        _override(data, override)
+        _override(data, origins, override)
     try:
         return StudyConfig.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
-        faults = [_describe(path, lines, *fault) for fault in _flatten(error.errors())]
-        raise ConfigError("\n".join(faults)) from None
+        faults = config_faults.explain(error, StudyConfig, data)
+        lines = [f"{_origin(where, origins, str(path))}: {_dotted(where)}: {text}" for where, text in faults]
+        raise ConfigError("\n".join(lines)) from None
 
 
-def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[Location, int]]:
-    loader = _Loader(text)
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], Origins]:
+    origins: Origins = {}
     try:
-        node = loader.get_single_node()
-        lines: dict[Location, int] = {}
-        if node is not None:
-            _mark(node, (), lines, path)
-        data = loader.construct_document(node) if node is not None else None
+        data = _read(text, (), origins, lambda line: f"{path}:{line}")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: not valid YAML: {error.problem or error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of too many digits
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply; expected a study's YAML file") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with 'name', 'data' and 'tasks', got {type(data).__name__}")
-    return data, lines
+    return data, origins
 
 
-def _mark(node: yaml.Node, where: Location, lines: dict[Location, int], path: Path) -> None:
-    lines.setdefault(where, node.start_mark.line + 1)
+def _read(text: str, where: tuple[str, ...], origins: Origins, cite: Callable[[int], str]) -> Any:
+    """The value that ``text`` holds; it is the value of the key ``where``, and the origins of its keys are noted."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _mark(node, where, _Marks(origins, cite), ())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+class _Marks:
+    """What :func:`_mark` has found so far: the origin of every key, and the nodes."""
+
+    def __init__(self, origins: Origins, cite: Callable[[int], str]) -> None:
+        self.origins = origins
+        self.cite = cite
+        self.seen: set[int] = set()
+
+
+def _mark(node: yaml.Node, where: tuple[str, ...], marks: _Marks, around: tuple[int, ...]) -> None:
+    """Note the origin of ``node`` and all that is in it; ``around`` are the nodes that it is in."""
+    origin = marks.cite(node.start_mark.line + 1)
+    marks.origins.setdefault(where, origin)
+    if id(node) in around:
+        raise ConfigError(f"{origin}: '{_dotted(where)}' contains itself by an anchor and an alias; write it out")
+    if id(node) in marks.seen:  # by an alias; its parts are cited where the alias stands
+        return
+    marks.seen.add(id(node))
+    around = (*around, id(node))
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            place = (*where, str(key.value))
-            line = key.start_mark.line + 1
-            if place in lines:
-                dotted = ".".join(map(str, place))
-                raise ConfigError(f"{path}:{line}: '{dotted}' stands twice, first on line {lines[place]}; keep one")
-            lines[place] = line
-            _mark(value, place, lines, path)
+        _mark_mapping(node, where, marks, around)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _mark(value, (*where, index), lines, path)
+            _mark(value, (*where, str(index)), marks, around)
 
 
-def _override(data: dict[str, Any], text: str) -> None:
+def _mark_mapping(node: yaml.MappingNode, where: tuple[str, ...], marks: _Marks, around: tuple[int, ...]) -> None:
+    own: dict[str, int] = {}
+    for key, value in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        origin = marks.cite(line)
+        if name in own:
+            dotted = _dotted((*where, name))
+            raise ConfigError(f"{origin}: '{dotted}' stands twice, first on line {own[name]}; keep one")
+        own[name], marks.origins[(*where, name)] = line, origin
+        _mark(value, (*where, name), marks, around)
+
+
+def _override(data: dict[str, Any], origins: Origins, text: str) -> None:
     dotted, equals, value = text.partition("=")
-    keys = dotted.split(".")
+    keys = tuple(dotted.split("."))
     if not equals or not all(keys):
         raise ConfigError(f"--set {text}: expected KEY=VALUE, for example train.epochs=3")
     place = data
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1], start=1):
+        if key not in place:
+            origins[keys[:depth]] = f"--set {text}"
         inner = place.setdefault(key, {})
         if isinstance(inner, str):  # a component by its bare name: `conv: pna`
             inner = place[key] = {"name": inner}
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {text}: '{key}' is not a mapping, so nothing can be set inside it")
         place = inner
-    try:
-        parsed = yaml.load(value, _Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from None
+    for known in [known for known in origins if known[: len(keys)] == keys]:
+        del origins[known]
+    parsed = _override_value(text, value, keys, origins)
     inner = place.get(keys[-1])
     if isinstance(inner, dict) and isinstance(parsed, str) and "name" in inner:
         place[keys[-1]] = {"name": parsed}
@@ -120,37 +152,23 @@ def _override(data: dict[str, Any], text: str) -> None:
         place[keys[-1]] = parsed
 
 
-def _flatten(errors: list[Any], prefix: Location = ()) -> list[tuple[Location, Any]]:
-    flat: list[tuple[Location, Any]] = []
-    for error in errors:
-        where = (*prefix, *error["loc"])
-        if error["type"] == "nested":
-            flat += _flatten(error["ctx"]["inner"], where)
-        else:
-            flat.append((where, error))
-    return flat
+def _override_value(text: str, value: str, keys: tuple[str, ...], origins: Origins) -> Any:
+    origins[keys] = f"--set {text}"
+    try:
+        return _read(value, keys, origins, lambda line: f"--set {text}")
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"--set {text}: nested too deeply") from None
 
 
-def _describe(path: Path, lines: dict[Location, int], where: Location, error: Any) -> str:
-    known = where
-    while known and known not in lines:
-        known = known[:-1]
-    line = f":{lines[known]}" if known in lines and known else ""
-    dotted = ".".join(map(str, where)) or "study"
-    if error["type"] == "extra_forbidden":
-        return f"{path}{line}: {dotted}: unknown key{_nearest(where)}; remove it or correct its name"
-    if error["type"] == "missing":
-        return f"{path}{line}: {dotted}: required, but missing"
-    message = error["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(error["input"], dict | BaseModel) or "got " in message else f", got {error['input']!r}"
-    return f"{path}{line}: {dotted}: {message[0].lower()}{message[1:]}{got}"
+def _origin(where: Location, origins: Origins, default: str) -> str:
+    """Where the key was written or, if it was not, the closest key around it."""
+    key = tuple(map(str, where))
+    while key and key not in origins:
+        key = key[:-1]
+    return origins[key] if key else default
 
 
-def _nearest(where: Location) -> str:
-    section: Any = StudyConfig
-    for key in where[:-1]:
-        fields = getattr(section, "model_fields", {})
-        section = fields[key].annotation if key in fields else None
-    fields = list(getattr(section, "model_fields", {}))
-    near = difflib.get_close_matches(str(where[-1]), fields, n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+def _dotted(where: Location) -> str:
+    return ".".join(map(str, where)) or "study"

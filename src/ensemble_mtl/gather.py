@@ -42,6 +42,12 @@ def gather(study: Study) -> dict[str, Any]:
     store = load_store(study)
     _check_targets(study, store)
     found, damaged = usable_results(study, store.sha256)
+    orphans = study.orphans()
+    if orphans and not found and not damaged:
+        raise IncompleteStudyError(
+            f"{study.root}: its {len(orphans)} result(s) belong to another configuration, and none to this one; "
+            "give the configuration (and --set) that they were made with, or run this one"
+        )
     config, plan, states = study.config, study.members(), study.states()
     # a result that cannot be used is work to be done again
     states |= {row["id"]: "missing" for row in damaged}

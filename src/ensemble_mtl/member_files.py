@@ -1,78 +1,33 @@
-"""The small files beside a member's result: heartbeat, metrics, log, failure."""
+"""The small files beside a member's result: metrics, log, failure."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import threading
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from ensemble_mtl import atomic
 from ensemble_mtl.plan import Member
-from ensemble_mtl.study import Study, process_started
+from ensemble_mtl.study import Study
 
-HEARTBEAT_SECONDS = 5.0
-"""How often a worker says that it lives."""
-
-
-class Heartbeat:
-    """Renews the heartbeat files of some members in the background while it is entered.
-
-    Args:
-        study: where the files are.
-        members: those in training.
-    """
-
-    def __init__(self, study: Study, members: Iterable[Member]) -> None:
-        self._study = study
-        self._active = {member.id: member for member in members}
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.progress: dict[str, Any] = {}
-        """Shown by ``status``; replaced, never changed in place."""
-
-    def __enter__(self) -> Heartbeat:
-        self._beat()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-        for member in list(self._active.values()):
-            self.drop(member)
-
-    def drop(self, member: Member) -> None:
-        """The member has ended: remove its file and do not make it again."""
-        with self._lock:
-            self._active.pop(member.id, None)
-            self._study.heartbeat(member).unlink(missing_ok=True)
-
-    def _run(self) -> None:
-        while not self._over.wait(HEARTBEAT_SECONDS):
-            self._beat()
-
-    def _beat(self) -> None:
-        pid = os.getpid()
-        told = {"pid": pid, "started": process_started(pid), "host": socket.gethostname(), **self.progress}
-        with self._lock:
-            told["time"] = time.time()
-            for member in self._active.values():
-                atomic.write_json(self._study.heartbeat(member), told)
+STARTED = "started"
+"""Begins the line of a member's log that stands for one attempt."""
 
 
 def record_failure(study: Study, member: Member, error: str, trace: str = "") -> None:
-    """Write the member's ``failed.json``, counting its attempts."""
-    path = study.failure(member)
+    """Write the member's ``failed.json``; its attempts are the starts in its log."""
     try:
-        attempts = int(json.loads(path.read_text())["attempts"])
-    except (OSError, ValueError, KeyError):
-        attempts = 0
-    atomic.write_json(path, {"error": error, "attempts": attempts + 1, "traceback": trace})
+        attempts = (study.folder(member) / "log.txt").read_text().count(STARTED)
+    except OSError:
+        attempts = 0  # it died before it began
+    atomic.write_json(study.failure(member), {"error": error, "attempts": attempts, "traceback": trace})
+
+
+def begin(study: Study, member: Member, epoch: int) -> None:
+    """The member starts to train after ``epoch`` epochs: former failures and later metrics are over."""
+    study.failure(member).unlink(missing_ok=True)
+    _cut_metrics(study, member, epoch)
+    log(study, member, f"{STARTED} at epoch {epoch}")
 
 
 def log(study: Study, member: Member, text: str) -> None:
@@ -89,7 +44,7 @@ def add_metrics(study: Study, member: Member, line: dict[str, Any]) -> None:
         file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
-def cut_metrics(study: Study, member: Member, epoch: int) -> None:
+def _cut_metrics(study: Study, member: Member, epoch: int) -> None:
     """Drop the metrics of epochs after ``epoch``, which will be trained again."""
     path = study.metrics(member)
     if not path.exists():

@@ -75,6 +75,12 @@ def identity(config: StudyConfig, subset: Subset) -> dict[str, Any]:
     return {**kept, "tasks": tasks}
 
 
+def fingerprint(config: StudyConfig) -> str:
+    """Hash of all that decides how long the study's members take on a given machine."""
+    own = identity(config, tuple(config.tasks))
+    return _digest({**own, "subsets": subsets(config), "shard": config.launch.members_per_shard})
+
+
 def label(subset: Subset | list[str]) -> str:
     """``HCM`` if the names are single letters, else ``gap+energy``."""
     return ("" if all(len(task) == 1 for task in subset) else "+").join(subset)

@@ -25,9 +25,6 @@ from ensemble_mtl.study import Study
 
 Progress = Callable[[int, int], None]
 
-INPUT = "input"
-"""Name of the normaliser of node inputs, beside those of the tasks."""
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -36,12 +33,14 @@ class Prepared:
     Attributes:
         store: all graphs.
         split: which of them are for training, validation and test.
-        normalizers: task (and ``input``) -> normaliser.
+        normalizers: task -> normaliser of its target.
+        input_normalizer: of the proton numbers.
     """
 
     store: GraphStore
     split: Split
     normalizers: dict[str, Normalizer]
+    input_normalizer: Normalizer
 
 
 def prepare(study: Study, progress: Progress) -> GraphStore:
@@ -51,9 +50,13 @@ def prepare(study: Study, progress: Progress) -> GraphStore:
         DataError: the raw data, or the targets that the tasks name, are not as expected.
         StudyError: members were trained on other data than those now at hand.
     """
+
+    def accept(graphs: GraphStore) -> None:
+        check_targets(study.config, graphs)
+        _refuse_other_data(study, graphs)
+
     graphs = build.ensure(study.config, study.data, study.raw, progress)
-    check_targets(study.config, graphs)
-    _refuse_other_data(study, graphs)
+    accept(graphs)
     module = registry.load("data.split", study.config.split.name)
     for seed in study.config.split_seeds:
         split = module.split(graphs, study.config.split, seed)
@@ -61,15 +64,23 @@ def prepare(study: Study, progress: Progress) -> GraphStore:
         content = {
             "data_sha256": graphs.sha256,
             "split": split.to_json(),
-            "normalizers": {
-                name: normalizer.to_json() for name, normalizer in _fit(study.config, graphs, split).items()
-            },
+            "normalizers": {name: found.to_json() for name, found in _fit(study.config, graphs, split).items()},
+            "input_normalizer": _fit_input(study.config, graphs, split).to_json(),
         }
-        text = json.dumps(content) + "\n"
-        path = study.split(seed)
-        if not path.exists() or path.read_text() != text:
-            atomic.write_text(path, text)
+        _write_split(study, seed, json.dumps(content) + "\n")
     return graphs
+
+
+def _write_split(study: Study, seed: int, text: str) -> None:
+    path = study.split(seed)
+    if path.exists() and path.read_text() == text:
+        return
+    if path.exists() and any(study.result(member).exists() for member in study.members() if member.split == seed):
+        raise StudyError(
+            f"{path}: members were trained on this split, but it would now be drawn otherwise "
+            "(by another version of ensemble-mtl?); go on with that version, or start anew with --out DIR"
+        )
+    atomic.write_text(path, text)
 
 
 def load(study: Study, split_seed: int) -> Prepared:
@@ -84,12 +95,13 @@ def load(study: Study, split_seed: int) -> Prepared:
         content = json.loads(path.read_text())
         split = Split.from_json(content["split"])
         normalizers = {name: Normalizer.from_json(value) for name, value in content["normalizers"].items()}
+        input_normalizer = Normalizer.from_json(content["input_normalizer"])
         made_for = content["data_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a readable split ({error}); remove it and run again") from None
+        raise DataError(f"{path}: not a readable split ({error}); `ensemble-mtl run` makes it anew") from None
     if made_for != graphs.sha256:
-        raise DataError(f"{path}: made for other data than {study.data}; remove it and run again")
-    return Prepared(graphs, split, normalizers)
+        raise DataError(f"{path}: made for other data than {study.data}; `ensemble-mtl run` makes it anew")
+    return Prepared(graphs, split, normalizers, input_normalizer)
 
 
 def training_part(split: Split, fraction: float) -> IntArray:
@@ -124,22 +136,25 @@ def part_targets(graphs: GraphStore, target: str, chosen: IntArray) -> FloatArra
 
 
 def _fit(config: StudyConfig, graphs: GraphStore, split: Split) -> dict[str, Normalizer]:
-    chosen = np.arange(len(graphs)) if config.normalize.fit_on == "all" else split.train
-    mask = np.zeros(len(graphs), dtype=bool)
-    mask[chosen] = True
-    nodes = np.repeat(mask, np.diff(graphs.node_ptr))
-    normalizers = {}
+    chosen = _fitted_on(config, graphs, split)
+    found = {}
     for name, task in config.tasks.items():
-        rows = nodes if graphs.target_info(task.target).level == "node" else mask
-        normalizers[name] = fit_normalizer(graphs.targets[task.target][rows], config.normalize.method, name=task.target)
-    numbers = graphs.atomic_numbers[nodes].astype(np.float64)
-    if config.graph.elements is None and len(np.unique(numbers)) > 1:
-        normalizers[INPUT] = fit_normalizer(numbers, config.normalize.method, name="proton number")
-    else:  # one element, or one-hot: nothing to scale
-        normalizers[INPUT] = Normalizer(
-            float(numbers[0]) if config.graph.elements is None else 0.0, 1.0, config.normalize.method
-        )
-    return normalizers
+        values = part_targets(graphs, task.target, chosen)
+        found[name] = fit_normalizer(values, config.normalize.method, name=f"tasks.{name}.target: {task.target}")
+    return found
+
+
+def _fit_input(config: StudyConfig, graphs: GraphStore, split: Split) -> Normalizer:
+    chosen = _fitted_on(config, graphs, split)
+    numbers = np.concatenate([graphs.atomic_numbers[graphs.node_ptr[g] : graphs.node_ptr[g + 1]] for g in chosen])
+    if numbers.min() == numbers.max():  # one element: nothing to tell apart, so the input is 0
+        return Normalizer(float(numbers[0]), 1.0, config.normalize.method)
+    return fit_normalizer(numbers.astype(np.float64), config.normalize.method, name="proton number")
+
+
+def _fitted_on(config: StudyConfig, graphs: GraphStore, split: Split) -> IntArray:
+    """The whole training part, also for members that train on a share of it: their errors compare."""
+    return np.arange(len(graphs)) if config.normalize.fit_on == "all" else split.train
 
 
 def _refuse_other_data(study: Study, graphs: GraphStore) -> None:

@@ -12,15 +12,13 @@ import importlib
 import pkgutil
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from ensemble_mtl.checked import Checked
 
 ROOT = "ensemble_mtl"
 
 
-class Options(BaseModel):
+class Options(Checked):
     """Base of the options that an extension takes; ``name`` is the extension's own name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
 

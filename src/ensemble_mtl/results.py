@@ -82,6 +82,8 @@ class MemberResult:
         versions: of the packages that matter.
         predictions: task -> ``[n]`` test predictions in physical units, in split order.
         probes: curvature, by epoch and task.
+        stack_id: the same for all members that were trained together and so share one clock;
+            empty in results written before it was recorded.
     """
 
     member: dict[str, Any]
@@ -100,6 +102,7 @@ class MemberResult:
     versions: dict[str, str]
     predictions: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     probes: list[ProbeResult] = field(default_factory=list)
+    stack_id: str = ""
 
 
 def write(folder: Path, result: MemberResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from ensemble_mtl import results
 from ensemble_mtl.errors import EnsembleMTLError
 from ensemble_mtl.evaluation import evaluate
-from ensemble_mtl.member_files import Heartbeat, add_metrics, cut_metrics, log, record_failure
+from ensemble_mtl.heartbeat import Heartbeat
+from ensemble_mtl.member_files import add_metrics, begin, log, record_failure
 from ensemble_mtl.plan import Member
 from ensemble_mtl.prepare import Prepared
 from ensemble_mtl.probes.measure import measure
@@ -24,7 +26,18 @@ from ensemble_mtl.train.loop import EpochReport, out_of_patience, run_epoch
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
-Tell = Callable[[dict[str, Any]], None]
+
+@dataclass(frozen=True)
+class Control:
+    """The line between a stack and whoever runs it.
+
+    Attributes:
+        tell: receives an event (a JSON object) per epoch, finished and failed member.
+        stop: asked after every epoch; when true, all is checkpointed and training ends.
+    """
+
+    tell: Callable[[dict[str, Any]], None]
+    stop: Callable[[], bool]
 
 
 class InterruptedTrainingError(EnsembleMTLError):
@@ -38,12 +51,10 @@ class MemberRun:
     Attributes:
         member: which one.
         probes: finished probes, as plain values and tensors (they go into checkpoints).
-        resumed: whether it continues from a checkpoint.
     """
 
     member: Member
     probes: list[dict[str, Any]] = field(default_factory=list)
-    resumed: bool = False
 
 
 class Stack:
@@ -55,8 +66,7 @@ class Stack:
         prepared: the data with their normalisers.
         runs: the members.
         state: theirs, in the same order.
-        tell: receives events.
-        stop: asked after every epoch (see :func:`ensemble_mtl.shard.run`).
+        control: to be told and asked.
     """
 
     def __init__(
@@ -66,21 +76,19 @@ class Stack:
         prepared: Prepared,
         runs: list[MemberRun],
         state: StackState,
-        tell: Tell,
-        stop: Callable[[], bool],
+        control: Control,
     ) -> None:
         self.study, self.problem, self.prepared = study, problem, prepared
-        self.runs, self.state, self.tell, self.stop = runs, state, tell, stop
-        self.size = len(runs)
+        self.runs, self.state, self.control = runs, state, control
+        self.size, self.id = len(runs), uuid.uuid4().hex[:12]
         self.config = study.config
         self._saved = time.monotonic()
 
     def train(self) -> None:
         """Train every member to its end."""
         for run in self.runs:
-            cut_metrics(self.study, run.member, self.state.epoch)
-            log(self.study, run.member, f"{'resumed' if run.resumed else 'started'} at epoch {self.state.epoch}")
-        with Heartbeat(self.study, [run.member for run in self.runs]) as self._heartbeat:
+            begin(self.study, run.member, self.state.epoch)
+        with Heartbeat(self.study.heartbeat(run.member) for run in self.runs) as self._heartbeat:
             if self.state.epoch == 0:
                 self._probe(0, range(len(self.runs)))
             else:
@@ -102,7 +110,7 @@ class Stack:
         self._drop(failed)
         self._probe(self.state.epoch, range(len(self.runs)))
         self._end()
-        if self.runs and self.stop():
+        if self.runs and self.control.stop():
             self._checkpoint()
             raise InterruptedTrainingError(f"stopped after epoch {self.state.epoch}; the same command continues")
         if time.monotonic() - self._saved >= self.config.train.checkpoint_seconds:
@@ -157,7 +165,7 @@ class Stack:
                 "stack": len(self.runs),
             }
             add_metrics(self.study, run.member, line)
-        self.tell(
+        self.control.tell(
             {
                 "event": "epoch",
                 "members": [run.member.id for run in self.runs],
@@ -188,6 +196,7 @@ class Stack:
                 train_seconds=float(state["seconds"][i]),
                 stack_seconds=float(state["stack_seconds"][i]),
                 stack_size=self.size,
+                stack_id=self.id,
                 num_parameters=self.problem.model.spec.num_parameters(),
                 device=device_name(state["parameters"].device),
                 dtype=self.config.train.dtype,
@@ -197,7 +206,7 @@ class Stack:
             )
             results.write(self.study.folder(run.member), result)
             self._leave(run, f"finished after epoch {self.state.epoch}, best epoch {result.best_epoch}")
-            self.tell({"event": "done", "member": run.member.id})
+            self.control.tell({"event": "done", "member": run.member.id})
 
     def _fail(self, row: int) -> None:
         run = self.runs[row]
@@ -207,11 +216,11 @@ class Stack:
         )
         record_failure(self.study, run.member, text)
         self._leave(run, f"failed: {text}")
-        self.tell({"event": "failed", "member": run.member.id, "error": text})
+        self.control.tell({"event": "failed", "member": run.member.id, "error": text})
 
     def _leave(self, run: MemberRun, text: str) -> None:
         log(self.study, run.member, text)
-        self._heartbeat.drop(run.member)
+        self._heartbeat.drop(self.study.heartbeat(run.member))
 
     def _checkpoint(self) -> None:
         for row in range(len(self.runs)):

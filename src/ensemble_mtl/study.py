@@ -6,21 +6,17 @@ There is no database: a finished member is its ``result.json``, a failed one its
 
 from __future__ import annotations
 
-import json
-import socket
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ensemble_mtl import heartbeat
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.plan import Member, label, members
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
-SILENCE_SECONDS = 60.0
-"""After this long without a heartbeat a member counts as missing."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,11 @@ class Study:
     def timing(self) -> Path:
         """Measured seconds per epoch, for estimates."""
         return self.root / "timing.json"
+
+    @property
+    def launcher(self) -> Path:
+        """The sign that a process is running the study."""
+        return self.root / "launcher.json"
 
     def split(self, seed: int) -> Path:
         """The split drawn with ``seed``."""
@@ -87,9 +88,14 @@ class Study:
         """What the files say of the member."""
         if self.result(member).exists():
             return "done"
-        if is_alive(self.heartbeat(member)):
+        if heartbeat.read(self.heartbeat(member)):
             return "running"
         return "failed" if self.failure(member).exists() else "missing"
+
+    def orphans(self) -> list[Path]:
+        """Results in the directory that belong to no planned member."""
+        planned = {member.id for member in self.members()}
+        return [path for path in sorted(self.root.glob("members/*/*/result.json")) if path.parent.name not in planned]
 
     def states(self) -> dict[str, State]:
         """State of each planned member by its id."""
@@ -100,27 +106,3 @@ def counts(states: dict[str, State]) -> dict[str, int]:
     """How many members are in each state, and ``total``."""
     found = Counter(states.values())
     return {**{state: found[state] for state in STATES}, "total": len(states)}
-
-
-def is_alive(path: Path) -> bool:
-    """Whether a heartbeat is recent and, if it was given on this host, its process exists."""
-    try:
-        told = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return False
-    if time.time() - told["time"] > SILENCE_SECONDS:
-        return False
-    return told["host"] != socket.gethostname() or told["started"] == process_started(told["pid"])
-
-
-def process_started(pid: int) -> str | None:
-    """When the process began, in the kernel's ticks; None if it is gone or has ended.
-
-    Together with the number it names one process: numbers are used again, and an ended
-    process that nobody has waited for still has one.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]

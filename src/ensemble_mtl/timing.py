@@ -10,7 +10,7 @@ import torch
 from ensemble_mtl import atomic, registry
 from ensemble_mtl.config import ProbeConfig
 from ensemble_mtl.models.layout import stream_seed
-from ensemble_mtl.plan import Member, label
+from ensemble_mtl.plan import Member, fingerprint, label
 from ensemble_mtl.prepare import load, prepare
 from ensemble_mtl.probes.measure import probe_set, shared_losses
 from ensemble_mtl.probes.operator import HessianOperator
@@ -41,7 +41,12 @@ def measure(study: Study, progress: Callable[[int, int], None]) -> None:
         stack = study.config.train.epochs * _epoch(problem, state) + _probes(problem, state, study.config.probes)
         seconds[label(subset)] = stack / len(seeds)
     workers = registry.load("launch", options.name).num_workers(study, options)
-    content = {"device": device_name(device), "workers": workers, "member_seconds": seconds}
+    content = {
+        "config": fingerprint(study.config),
+        "device": device_name(device),
+        "workers": workers,
+        "member_seconds": seconds,
+    }
     atomic.write_json(study.timing, content)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -119,9 +120,11 @@ def test_plan_estimates_after_a_measurement(finished: Path) -> None:
     measured = call("plan", finished, "--measure", "--json")
     assert measured.returncode == 0, measured.stderr
     estimate = json.loads(measured.stdout)["estimate"]
-    assert estimate["seconds_at_most"] > 0
+    assert estimate["seconds_about"] > 0
     assert estimate["workers"] == 2
     assert call("plan", finished, "--json").stdout == measured.stdout
+    other = json.loads(call("plan", finished, "--json", "--set", "train.epochs=4000").stdout)
+    assert other["estimate"] is None  # it was measured for another study
 
 
 def test_kill_9_of_everything_loses_no_finished_member(tmp_path: Path, undisturbed: Path) -> None:
@@ -139,8 +142,8 @@ def test_kill_9_of_everything_loses_no_finished_member(tmp_path: Path, undisturb
     assert len(after) == 9
     assert {name: after[name] for name in before} == before
     assert numbers(root) == numbers(undisturbed)
-    resumed = [path for path in root.glob("members/*/*/log.txt") if "resumed" in path.read_text()]
-    assert resumed, "nothing was resumed from a checkpoint"
+    logs = [path.read_text() for path in root.glob("members/*/*/log.txt")]
+    assert any(re.search(r"started at epoch [1-9]", text) for text in logs), "nothing was resumed from a checkpoint"
 
 
 def test_workers_die_with_their_launcher(tmp_path: Path) -> None:
@@ -195,6 +198,63 @@ def test_a_request_to_stop_checkpoints(tmp_path: Path, undisturbed: Path) -> Non
     assert numbers(root) == numbers(undisturbed)
 
 
+def test_two_runs_at_once_do_not_train_twice(tmp_path: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    both = [start("run", config, "--no-report") for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], outputs
+    assert "is running this study already" in "".join(outputs)
+    assert {path.read_text().count("started at epoch 0") for path in root.glob("members/*/*/log.txt")} == {1}
+    assert not (root / "launcher.json").exists()
+
+
+def test_a_member_that_is_tried_again_is_no_longer_failed(tmp_path: Path) -> None:
+    config, root = write(tmp_path, LONG.replace("epochs: 60", "epochs: 100000")), tmp_path / "studies/tiny"
+    assert call("data", "build", config).returncode == 0
+    failed = root / "members/HM" / json.loads(call("plan", config, "--json").stdout)["members"][0]["id"]
+    failed.mkdir(parents=True)
+    (failed / "failed.json").write_text('{"error": "formerly", "attempts": 1, "traceback": ""}')
+    assert status(config)["failed"] == 1
+    running = start("run", config, "--no-report")
+    wait_until(lambda: any(failed.glob("metrics.jsonl")))
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=120)
+    assert running.returncode == 99
+    found = status(config)
+    assert (found["failed"], found["missing"]) == (0, 9)
+
+
+def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
+    config, root = write(tmp_path), tmp_path / "studies/tiny"
+    assert call("data", "build", config).returncode == 0
+    (root / "logs").write_text("a file where a folder is to be")
+    done = call("run", config, "--no-report")
+    assert done.returncode == 1
+    assert "no worker is left for" in done.stderr
+    assert "exit code 1" in done.stderr
+
+
+def test_results_of_another_configuration_are_said_to_be_so(finished: Path) -> None:
+    root = finished.parent / "studies/tiny"
+    before = (root / "summary.json").read_text()
+    gathered = call("gather", finished, "--set", "train.epochs=2")
+    assert gathered.returncode == 3
+    assert "belong to another configuration" in gathered.stderr
+    assert (root / "summary.json").read_text() == before
+    shown = call("status", finished, "--set", "train.epochs=2")
+    assert "6 result(s) in the directory belong to another configuration" in shown.stdout
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_a_study_directory_that_is_a_file_is_one_clear_error(tmp_path: Path, out: str) -> None:
+    config = write(tmp_path)
+    (tmp_path / "taken").write_text("")
+    done = call("run", config, "--out", tmp_path / out)
+    assert done.returncode == 2
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
     config = write(tmp_path, LONG.replace("epochs: 60", "epochs: 100000"))
     running = start("run", config, "--no-report")
@@ -205,7 +265,7 @@ def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
         assert found["seconds_left_at_most"] > 0
         second = call("run", config, "--no-report")
         assert second.returncode == 2
-        assert "being trained by another process" in second.stderr
+        assert "is running this study already" in second.stderr
     finally:
         kill_group(running)
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import fake_study
 import numpy as np
 import pytest
 
-from ensemble_mtl import gather
+from ensemble_mtl import gather, results
 from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.errors import DataError, IncompleteStudyError, StoreError
 from ensemble_mtl.plan import label
@@ -136,6 +137,52 @@ def test_cost_is_the_single_task_sum_over_the_multi_task_time(tmp_path: Path) ->
     expected = row["ratio"] * np.sqrt((np.sqrt(3) * deviation / 31.5) ** 2 + (deviation / 12.5) ** 2)
     assert row["std_ratio"] == pytest.approx(expected)
     assert row["comparable"]
+
+
+def timed(root: Path, seconds: list[float], **clocks: list[Any]) -> dict[str, Any]:
+    """The summary of a study in which the k-th seed took ``seconds[k]``, with the k-th value of each clock."""
+    study = fake_study.make_study(root, seeds=len(seconds))
+    for member in study.members():
+        clock = {name: values[member.seed] for name, values in clocks.items()}
+        fake_study.finish(study, member, train_seconds=seconds[member.seed], **clock)
+    return gather.gather(study)
+
+
+def test_members_of_one_stack_are_one_measurement_of_its_time(tmp_path: Path) -> None:
+    summary = timed(tmp_path, [10.0, 11.0, 12.0, 15.0], stack_id=["a"] * 4)
+    row = summary["wall_clock"][0]
+    assert (row["mean"], row["std"], row["members"], row["stacks"]) == (12.0, None, 4, 1)
+    assert summary["cost"][0]["ratio"] == pytest.approx(3.0)
+    assert summary["cost"][0]["std_ratio"] is None
+
+
+def test_times_spread_between_stacks(tmp_path: Path) -> None:
+    summary = timed(tmp_path, [10.0, 12.0, 12.0, 14.0, 17.0], stack_id=["a", "a", "a", "b", "b"])
+    row = summary["wall_clock"][0]
+    assert row["mean"] == pytest.approx(13.0)  # over members
+    means = [34 / 3, 15.5]
+    assert row["std"] == pytest.approx(np.std(means, ddof=1))
+    assert (row["members"], row["stacks"]) == (5, 2)
+    relative = row["std"] / 13.0
+    expected = 3.0 * np.sqrt(3 * (relative / 3) ** 2 + relative**2)
+    assert summary["cost"][0]["std_ratio"] == pytest.approx(expected)
+
+
+def test_results_without_a_stack_are_told_apart_by_the_clock(tmp_path: Path) -> None:
+    summary = timed(tmp_path, [10.0, 10.0, 13.0], stack_id=[""] * 3, stack_seconds=[40.0, 40.0, 60.0])
+    assert summary["wall_clock"][0]["stacks"] == 2
+    assert summary["wall_clock"][0]["std"] == pytest.approx(np.std([10.0, 13.0], ddof=1))
+
+
+def test_results_from_before_stacks_had_a_name_are_read(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1)
+    member = study.members()[0]
+    assert fake_study.finish(study, member, stack_id="a").stack_id == "a"
+    assert results.read(study.folder(member)).stack_id == "a"
+    record = json.loads(study.result(member).read_text())
+    del record["stack_id"]
+    study.result(member).write_text(json.dumps(record))
+    assert results.read(study.folder(member)).stack_id == ""
 
 
 def test_times_of_different_devices_are_not_called_comparable(tmp_path: Path) -> None:

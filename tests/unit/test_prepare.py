@@ -10,7 +10,7 @@ import pytest
 from alloys import silent
 
 from ensemble_mtl import config_file, prepare
-from ensemble_mtl.errors import DataError
+from ensemble_mtl.errors import DataError, StudyError
 from ensemble_mtl.study import Study
 
 TEXT = """\
@@ -49,7 +49,7 @@ def test_normalisers_are_fitted_on_what_is_said(tmp_path: Path, fit_on: str) -> 
     assert found.normalizers["H"].scale == np.ptp(enthalpy)
     moments = prepare.part_targets(graphs, "magnetic_moment", chosen)
     assert found.normalizers["M"].scale == np.ptp(moments)
-    assert (found.normalizers["input"].shift, found.normalizers["input"].scale) == (26.0, 52.0)
+    assert (found.input_normalizer.shift, found.input_normalizer.scale) == (26.0, 52.0)
 
 
 def test_smaller_training_shares_lie_in_larger_ones(tmp_path: Path) -> None:
@@ -59,11 +59,6 @@ def test_smaller_training_shares_lie_in_larger_ones(tmp_path: Path) -> None:
     quarter, half, whole = (set(prepare.training_part(split, share)) for share in (0.25, 0.5, 1.0))
     assert quarter < half < whole == set(split.train)
     assert len(half) == round(0.5 * len(whole))
-
-
-def test_an_unknown_target_lists_those_at_hand(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"tasks\.H\.target: got 'enthalpy'.*mixing_enthalpy"):
-        prepare.prepare(study(tmp_path, "tasks.H.target=enthalpy"), silent)
 
 
 def test_a_split_of_other_data_is_refused(tmp_path: Path) -> None:
@@ -85,3 +80,26 @@ def test_a_part_without_labels_is_refused(tmp_path: Path) -> None:
     graphs.targets["mixing_enthalpy"][split.val] = np.nan
     with pytest.raises(DataError, match=r"tasks\.H\.target: no mixing_enthalpy is known in the val part"):
         prepare._require_labels(one.config, graphs, split)
+
+
+def test_a_task_may_have_any_name(tmp_path: Path) -> None:
+    one = study(tmp_path, "tasks={input: {target: charge_transfer}}")
+    prepare.prepare(one, silent)
+    found = prepare.load(one, 0)
+    assert found.normalizers["input"].scale < 2
+    assert found.input_normalizer.scale == 52.0
+
+
+def test_a_split_that_would_be_drawn_otherwise_is_refused_once_used(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    prepare.prepare(one, silent)
+    used = one.split(0).read_text()
+    one.split(0).write_text(used.replace('"train": [', '"train": [ '))
+    prepare.prepare(one, silent)  # nothing depends on it yet
+    assert one.split(0).read_text() == used
+    one.split(0).write_text(used.replace('"train": [', '"train": [ '))
+    member = one.members()[0]
+    one.folder(member).mkdir(parents=True)
+    one.result(member).write_text("{}")
+    with pytest.raises(StudyError, match="drawn otherwise"):
+        prepare.prepare(one, silent)

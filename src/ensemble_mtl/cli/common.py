@@ -29,12 +29,8 @@ def study_arguments(function: Command) -> Command:
     with_study.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     decorators = (
         click.argument("config", type=click.Path(path_type=Path)),
-        click.option(
-            "--out", type=click.Path(path_type=Path), help="Study directory [default: studies/NAME beside CONFIG]."
-        ),
-        click.option(
-            "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key, e.g. train.epochs=3."
-        ),
+        click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP),
+        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=SET_HELP),
     )
     for decorate in reversed(decorators):
         with_study = decorate(with_study)

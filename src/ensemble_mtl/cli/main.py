@@ -25,6 +25,13 @@ VERBS = {
 """Every verb and its one-line help; the verb's code is ``cli/<verb>.py``, object ``command``."""
 
 
+_FAULTS = """
+ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EIO ESTALE ENOTDIR EEXIST EISDIR ENAMETOOLONG ENOTEMPTY EMFILE ENOMEM
+"""
+ENVIRONMENT_FAULTS = {getattr(errno, name) for name in _FAULTS.split()}
+"""Faults of disks and paths, which are not ours: told in one line."""
+
+
 class _Verbs(click.Group):
     """Lists verbs without importing them."""
 
@@ -80,7 +87,7 @@ def main() -> None:
         sys.stderr.close()  # the reader of our output (`| head`) has gone
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in ENVIRONMENT_FAULTS:
             raise
         print(f"error: {error}; what was finished before is intact, and the same command continues", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

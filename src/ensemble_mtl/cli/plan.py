@@ -11,7 +11,7 @@ import click
 from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
 from ensemble_mtl.errors import StudyError
 from ensemble_mtl.models.spec import of_subset
-from ensemble_mtl.plan import Member, label
+from ensemble_mtl.plan import Member, fingerprint, label
 from ensemble_mtl.study import Study
 
 
@@ -20,7 +20,7 @@ from ensemble_mtl.study import Study
 @click.option("--measure", is_flag=True, help="Build the data, time a few steps, and estimate the whole.")
 @json_option
 def command(study: Study, measure: bool, as_json: bool) -> None:
-    """List the members of CONFIG: a pure function of it, the same bytes every time."""
+    """List the members of CONFIG: the same bytes every time, and an estimate of the time once it is measured."""
     if measure:
         from ensemble_mtl.cli.progress import build_progress
         from ensemble_mtl.timing import measure as measure_time
@@ -48,16 +48,18 @@ def describe(study: Study) -> dict[str, Any]:
 
 
 def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
-    """Time for all members if none stops early, from ``timing.json``; None if not measured."""
+    """Time to train and probe if no member stops early; None if not measured for this configuration."""
     try:
         timing = json.loads(study.timing.read_text())
+        if timing["config"] != fingerprint(study.config):
+            return None
         per_member = {name: float(seconds) for name, seconds in timing["member_seconds"].items()}
         total = sum(per_member[label(member.subset)] for member in members)
         return {
             "device": timing["device"],
             "worker_seconds": round(total, 1),
             "workers": timing["workers"],
-            "seconds_at_most": round(total / timing["workers"], 1),
+            "seconds_about": round(total / timing["workers"], 1),
         }
     except FileNotFoundError:
         return None
@@ -75,4 +77,5 @@ def _print(content: dict[str, Any]) -> None:
         print(f"{label(subset):<12} {numbers}  {same[0]['id']}")
     if content["estimate"]:
         found = content["estimate"]
-        print(f"at most {duration(found['seconds_at_most'])} on {found['workers']} worker(s) ({found['device']})")
+        where = f"{found['workers']} worker(s) ({found['device']})"
+        print(f"about {duration(found['seconds_about'])} if no member stops early, on {where}")

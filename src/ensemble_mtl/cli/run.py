@@ -12,9 +12,9 @@ from ensemble_mtl.errors import (
     EXIT_COMPLETE,
     EXIT_INCOMPLETE,
     EXIT_MEMBER_FAILED,
-    StudyError,
 )
 from ensemble_mtl.study import Study, counts
+from ensemble_mtl.study_files import write_plan
 
 
 @click.command()
@@ -23,14 +23,14 @@ from ensemble_mtl.study import Study, counts
 def command(study: Study, report: bool) -> None:
     """Train the members of CONFIG that have no result yet; finished ones are never trained again."""
     finished = execute(study)
+    if not finished:  # whoever asked to stop does not want to wait for figures
+        note("stopped and checkpointed; the same command continues")
+        sys.exit(EXIT_CHECKPOINTED)
     if report:
         from ensemble_mtl.cli.report import make
 
         make(study)
     found = counts(study.states())
-    if not finished:
-        note("stopped and checkpointed; the same command continues")
-        sys.exit(EXIT_CHECKPOINTED)
     if found["failed"]:
         note(f"{found['failed']} member(s) failed; their failed.json says why, and the same command tries them again")
         sys.exit(EXIT_MEMBER_FAILED)
@@ -39,25 +39,24 @@ def command(study: Study, report: bool) -> None:
 
 def execute(study: Study) -> bool:
     """Prepare the data and launch every member that is not done; False if interrupted."""
+    from ensemble_mtl.heartbeat import only_one
+
+    with only_one(study.launcher, "running this study"):
+        write_plan(study)
+        return _execute(study)
+
+
+def _execute(study: Study) -> bool:
     from ensemble_mtl import registry
     from ensemble_mtl.cli.progress import build_progress, training_progress
     from ensemble_mtl.launch.base import make_shards
     from ensemble_mtl.prepare import prepare
-    from ensemble_mtl.study_files import write_plan
 
-    states = study.states()
-    running = [key for key, state in states.items() if state == "running"]
-    if running:
-        raise StudyError(
-            f"{study.root}: {len(running)} member(s) are being trained by another process; "
-            "wait for it (see `ensemble-mtl status`), or stop it first"
-        )
-    _set_aside_damaged(study)
-    states = study.states()
-    write_plan(study)
     with build_progress() as progress:
         prepare(study, progress)
-    left = [member for member in study.members() if states[member.id] != "done"]
+    _set_aside_damaged(study)
+    states = study.states()
+    left = [member for member in study.members() if states[member.id] not in ("done", "running")]
     if not left:
         note(f"all {len(states)} members are done already")
         return True

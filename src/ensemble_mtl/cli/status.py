@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ensemble_mtl import heartbeat
 from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
 from ensemble_mtl.plan import Member, label
 from ensemble_mtl.study import STATES, State, Study, counts
@@ -25,6 +26,7 @@ def command(study: Study, as_json: bool) -> None:
         {"subset": list(subset), **counts({member.id: states[member.id] for member in group})}
         for subset, group in itertools.groupby(members, key=lambda member: member.subset)
     ]
+    found["orphans"] = len(study.orphans())
     found["seconds_left_at_most"] = seconds_left(study, members, states)
     found["failures"] = [_failure(study, member) for member in members if states[member.id] == "failed"]
     if as_json:
@@ -40,14 +42,15 @@ def seconds_left(study: Study, members: list[Member], states: dict[str, State]) 
     need as much per member.
     """
     running = [member for member in members if states[member.id] == "running"]
-    beats = [told for told in (_read(study.heartbeat(member)) for member in running) if told.get("epoch_seconds")]
+    told = [heartbeat.read(study.heartbeat(member)) for member in running]
+    beats = [beat for beat in told if beat and "epoch_seconds" in beat]
     if not beats:
         return 0.0 if all(state == "done" for state in states.values()) else None
-    workers = {(told["host"], told["pid"]): told for told in beats}
-    now = sum(told["epoch_seconds"] * (told["epochs"] - told["epoch"]) for told in workers.values())
+    workers = {(beat["host"], beat["pid"]): beat for beat in beats}
+    now = sum(beat["epoch_seconds"] * (beat["epochs"] - beat["epoch"]) for beat in workers.values())
     missing = sum(state == "missing" for state in states.values())
-    per_member = sum(told["epoch_seconds"] * told["epochs"] for told in workers.values()) / len(beats)
-    silent = max(0.0, time.time() - max(told["time"] for told in beats))
+    per_member = sum(beat["epoch_seconds"] * beat["epochs"] for beat in workers.values()) / len(beats)
+    silent = max(0.0, time.time() - max(beat["time"] for beat in beats))
     return round(max((now + missing * per_member) / len(workers) - silent, 0.0), 1)
 
 
@@ -71,6 +74,8 @@ def _print(found: dict[str, Any]) -> None:
         print(f"{name:<12}" + "".join(f"{row[state]:>9}" for state in STATES))
     for failure in found["failures"]:
         print(f"failed: {label(failure['subset'])} seed {failure['seed']} ({failure['id']}): {failure.get('error')}")
+    if found["orphans"]:
+        print(f"{found['orphans']} result(s) in the directory belong to another configuration")
     if found["seconds_left_at_most"]:
         print(f"at most {duration(found['seconds_left_at_most'])} left")
     if found["done"] == found["total"]:

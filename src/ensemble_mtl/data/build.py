@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,23 +15,32 @@ from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.data.columns import GraphStore
 
 Progress = Callable[[int, int], None]
+Accept = Callable[[GraphStore], None]
 
 _GRAPH_KEYS = {"radius", "radius_unit", "periodic"}
 """The part of the graph section that decides the store's content."""
+_STALE_SECONDS = 3600.0
+"""A hidden temporary that nothing was written to for so long is what a killed process left."""
 
 
-def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress) -> GraphStore:
+def accept_all(store: GraphStore) -> None:
+    """Let every store replace the former one."""
+
+
+def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress, accept: Accept = accept_all) -> GraphStore:
     """The study's graph store.
 
     A store under ``path`` is used if it was built with the same ``data`` and ``graph``
     options from raw files that have not changed since, or that are gone. Whether results
-    belong to it is for the caller to compare, by ``sha256``.
+    belong to a new one is for ``accept`` to say.
 
     Args:
         config: the study.
         path: BP folder of the store.
         raw: folder where a generating source may write.
         progress: called with (done, total) while raw files are read.
+        accept: called with a newly built store before it replaces the former one; what it
+            raises leaves the former one as it is.
 
     Raises:
         DataError: the raw data cannot be read.
@@ -54,8 +66,28 @@ def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress) -> Gr
         "fingerprint": fingerprint,
     }
     built = graph_store.build(data, config.graph, provenance)
+    accept(built)
+    _remove_stale(path)
     graph_store.save(path, built)
     return built
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what processes that were killed while saving ``path`` left beside it."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp*"):
+        with contextlib.suppress(OSError):  # another process may remove it first, or own it
+            if time.time() - _last_change(temporary) < _STALE_SECONDS:
+                continue
+            if temporary.is_dir() and not temporary.is_symlink():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink()
+
+
+def _last_change(path: Path) -> float:
+    """When ``path`` or, if it is a folder, anything in it was last written."""
+    # a file that grows does not change the time of its folder
+    return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
 
 
 def _plain(value: Any, *, full_paths: bool) -> Any:

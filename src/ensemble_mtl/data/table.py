@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from ensemble_mtl.elements import PROTON_NUMBERS
 from ensemble_mtl.errors import DataError
 
 
+class Inputs(NamedTuple):
+    """What the model sees, as :func:`node_inputs` and :func:`edge_inputs` make it.
+
+    Attributes:
+        nodes: ``[nodes, F]`` normalised node inputs.
+        edges: ``[edges, D]`` features of the topologies' edges, or None.
+    """
+
+    nodes: np.ndarray
+    edges: np.ndarray | None
+
+
 class GraphTable:
     """Normalised inputs and targets of all graphs.
 
@@ -25,10 +38,8 @@ class GraphTable:
 
     Args:
         store: the columns.
-        x: ``[nodes, F]`` normalised node inputs (see :func:`node_inputs`).
-        targets: task -> target name.
-        normalizers: task -> its normaliser.
-        edge_attr: ``[edges, D]`` features of the topologies' edges, or None.
+        inputs: of nodes and edges.
+        targets: task -> target name and its normaliser.
         dtype: of all floating columns.
         device: where they live.
     """
@@ -36,10 +47,8 @@ class GraphTable:
     def __init__(
         self,
         store: GraphStore,
-        x: np.ndarray,
-        targets: Mapping[str, str],
-        normalizers: Mapping[str, Normalizer],
-        edge_attr: np.ndarray | None,
+        inputs: Inputs,
+        targets: Mapping[str, tuple[str, Normalizer]],
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -52,9 +61,11 @@ class GraphTable:
         self.num_graphs = len(store)
         self._shared: topologies.Topology | None = None
         self._labelled: dict[str, Tensor] = {}
-        self._edge_attr = None if edge_attr is None else column(edge_attr)
-        scaled = {task: normalizers[task].forward(store.targets[name]) for task, name in targets.items()}
-        self.node_tasks = frozenset(task for task, name in targets.items() if store.target_info(name).level == "node")
+        x = inputs.nodes
+        self._edge_attr = None if inputs.edges is None else column(inputs.edges)
+        scaled = {task: normalizer.forward(store.targets[name]) for task, (name, normalizer) in targets.items()}
+        levels = {task: store.target_info(name).level for task, (name, _) in targets.items()}
+        self.node_tasks = frozenset(task for task, level in levels.items() if level == "node")
         masks = {task: ~np.isnan(values) for task, values in scaled.items() if np.isnan(values).any()}
         scaled = {task: np.nan_to_num(values) for task, values in scaled.items()}
         if len(store.topologies) == 1:

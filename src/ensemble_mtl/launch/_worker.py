@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from ensemble_mtl import config_file, shard
 from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE, EnsembleMTLError
 from ensemble_mtl.member_files import record_failure
-from ensemble_mtl.stack import InterruptedTrainingError
+from ensemble_mtl.stack import Control, InterruptedTrainingError
 from ensemble_mtl.study import Study
 
 
@@ -44,11 +44,10 @@ def main(root: Path) -> int:
         order = orders.get()
         if "stop" in order:
             return EXIT_COMPLETE
-        members = [planned[key] for key in order["members"]]
-        left = [member for member in members if not study.result(member).exists()]
+        left = [planned[key] for key in order["members"] if not study.result(planned[key]).exists()]
         try:
             if left:
-                shard.run(study, left, tell, stopping.is_set)
+                shard.run(study, left, Control(tell, stopping.is_set))
         except InterruptedTrainingError:
             return EXIT_CHECKPOINTED
         except Exception as error:

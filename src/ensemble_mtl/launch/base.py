@@ -1,13 +1,16 @@
 """What every launcher offers: a place where shards run.
 
-A launcher is a module with ``Options(registry.Options)`` and
+A launcher is a module with
 
-``launch(study, shards, options, observe) -> None``
+* ``Options(registry.Options)``;
+* ``num_workers(study, options) -> int`` — how many shards run at a time;
+* ``launch(study, shards, options, observe) -> bool`` — make every shard run through
+  :func:`ensemble_mtl.shard.run`, wherever that is, and pass the workers' events to
+  ``observe``; False if it was asked to stop and everything is checkpointed.
 
-which makes every shard run (through :func:`ensemble_mtl.launch.work.work`, wherever that
-is) and passes the workers' events to ``observe``. It returns nothing: results are files.
-A shard whose worker died is given to another one up to ``study.config.launch.retries``
-times; after that its members are recorded as failed and the others go on.
+Gather needs nothing from a launcher: results are files. A shard whose worker died is given
+to another one up to ``study.config.launch.retries`` times; after that its members are
+recorded as failed and the others go on.
 """
 
 from __future__ import annotations

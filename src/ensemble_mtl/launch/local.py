@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from ensemble_mtl import registry
-from ensemble_mtl.errors import EXIT_CHECKPOINTED
+from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, TrainingError
 from ensemble_mtl.launch.base import Observe, Shard
 from ensemble_mtl.member_files import record_failure
 from ensemble_mtl.study import Study
@@ -60,6 +60,7 @@ class _Pool:
         self.events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         self.workers: list[_Worker] = []
         self.interrupted = False
+        self.fault = ""
 
     def run(self) -> bool:
         previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -78,6 +79,8 @@ class _Pool:
                 worker.process.kill()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if self.waiting and not self.interrupted:
+            raise TrainingError(f"no worker is left for {len(self.waiting)} shard(s): {self.fault}")
         return not self.interrupted
 
     def _idle(self, worker: _Worker) -> None:
@@ -90,10 +93,12 @@ class _Pool:
     def _died(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         code, shard = worker.process.wait(), worker.shard
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if shard is None and code != EXIT_COMPLETE:
+            self.fault = f"a worker ended by {how} before it took any; see {worker.log}"
         if shard is None or self.interrupted or code == EXIT_CHECKPOINTED:
             return
         left = tuple(member for member in shard.members if not self.study.result(member).exists())
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if shard.attempt < self.study.config.launch.retries and left:
             self.observe({"event": "retry", "members": [m.id for m in left], "error": f"worker ended by {how}"})
             self.waiting.append(replace(shard, members=left, attempt=shard.attempt + 1))
@@ -151,7 +156,10 @@ class _Worker:
     def _read(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
         assert self.process.stdout is not None  # noqa: S101 - it was opened as a pipe
         for line in self.process.stdout:
-            events.put((self, json.loads(line)))
+            try:
+                events.put((self, json.loads(line)))
+            except ValueError:
+                break  # the last words of a worker that was killed while it spoke
         events.put((self, None))
 
 

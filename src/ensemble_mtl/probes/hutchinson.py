@@ -31,7 +31,9 @@ class TraceEstimate:
         count = self.samples.shape[1]
         if count < 2:
             return torch.full_like(self.mean, float("inf"))
-        return self.samples.std(1) / count**0.5
+        # written out: torch's variance rounds otherwise for one member than for several
+        square = (self.samples - self.mean[:, None]).square().sum(1)
+        return (square / (count - 1) / count).sqrt()
 
 
 def trace(operator: Operator, num_samples: int, generator: torch.Generator) -> TraceEstimate:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_mtl import aggregates, gather, results
+from ensemble_mtl import aggregates, gather, prepare, results
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.graph import FloatArray, IntArray
 from ensemble_mtl.plan import Member, Subset, label
@@ -102,7 +102,7 @@ class ReportInputs:
         for task in member.subset:
             if task not in predictions or not len(test):
                 continue
-            true = self._test_values(task, test)
+            true = prepare.part_targets(self.store, self.summary["tasks"][task]["target"], test)
             predicted = np.asarray(predictions[task], dtype=np.float64)
             if true.shape != predicted.shape:
                 continue  # not of this split; a wrong pairing would be worse than none
@@ -146,15 +146,6 @@ class ReportInputs:
     def _test_graphs(self, split: int) -> IntArray:
         found = gather.load_split(self.study, split, self.summary["data"]["sha256"])
         return np.zeros(0, dtype=np.int64) if found is None else found.test
-
-    def _test_values(self, task: str, test: IntArray) -> FloatArray:
-        info = self.summary["tasks"][task]
-        values: FloatArray = self.store.targets[info["target"]]
-        if info["level"] == "graph":
-            return values[test]
-        ptr = self.store.node_ptr
-        nodes: FloatArray = np.concatenate([values[ptr[graph] : ptr[graph + 1]] for graph in test])
-        return nodes
 
 
 def series_name(task: str, subset: Subset) -> str:

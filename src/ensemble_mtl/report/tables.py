@@ -89,12 +89,21 @@ def wall_clock(summary: Summary) -> Table:
         )
         for row in summary["wall_clock"]
     )
-    caption = (
-        "Wall-clock of training one member, mean ± sample standard deviation (ddof 1) over members. Members train in "
-        "stacks; an epoch's time is divided evenly among the members then in the stack."
-    )
+    caption = f"Wall-clock of training one member: mean over members {over_stacks(summary['wall_clock'])}."
     header = ("Trained", "Time", "Epochs", "Parameters", "Stack", "Device")
     return Table("Training wall-clock per member", caption, header, rows)
+
+
+def over_stacks(rows: list[Row]) -> str:
+    """What the ± of the wall-clock ``rows`` is, or why there is none."""
+    numbers = sorted({row["stacks"] for row in rows if row["std"] is not None})
+    if not numbers:
+        return "without a deviation: it takes two stacks (a stack's time is divided evenly among its members)"
+    alone = "; none where there was one stack" if any(row["stacks"] == 1 for row in rows) else ""
+    return (
+        f"± sample standard deviation over the {_range(numbers)} stacks (a stack's time is divided evenly among its "
+        f"members){alone}"
+    )
 
 
 def cost(summary: Summary) -> Table:
@@ -114,7 +123,7 @@ def cost(summary: Summary) -> Table:
     )
     caption = (
         "Time ratio: sum of the mean times of the single-task models over that of the multi-task model; above 1 the "
-        "multi-task model is cheaper. The deviation is propagated from those of the times, between single members."
+        "multi-task model is cheaper. The deviation is propagated from those of the times, between stacks."
     )
     if any(not row["comparable"] for row in summary["cost"]):
         caption += " Not like for like: timed on different devices, or in stacks of different sizes."

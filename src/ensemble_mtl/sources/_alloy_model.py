@@ -32,8 +32,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from ensemble_mtl.checked import Checked
 from ensemble_mtl.graph import FloatArray, IntArray
 
 NUM_SHELLS = 3
@@ -43,10 +44,8 @@ PerShell = tuple[float, float, float]
 PerElement = Annotated[tuple[float, ...], Field(min_length=2)]
 
 
-class Hamiltonian(BaseModel):
+class Hamiltonian(Checked):
     """Coefficients; the defaults resemble iron and platinum."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     electronegativity: PerElement = (1.83, 2.28)
     """χ by element (Pauling's scale)."""

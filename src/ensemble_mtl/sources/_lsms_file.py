@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,32 @@ def parse(content: bytes, atoms_per_cell: int | None) -> Parsed:
         parsed = _careful(rows)
     _check_whole(parsed, atoms_per_cell)
     return parsed
+
+
+def of_one_size(outcomes: Sequence[Parsed | Malformed]) -> list[Parsed | Malformed]:
+    """The same, but files whose atom number is not the set's most common one are malformed.
+
+    A file cut between two lines is flawless on its own, and neutral if it is of a pure
+    element; as a reference it would shift every mixing enthalpy.
+    """
+    sizes = Counter(len(outcome.atoms) for outcome in outcomes if isinstance(outcome, Parsed))
+    # a cut file has fewer atoms, so the larger number counts where two are equally common
+    common = max(sizes, key=lambda size: (sizes[size], size), default=0)
+    share = f"{sizes[common]} of {sizes.total()} files"
+    return [
+        _odd_size(len(outcome.atoms), common, share)
+        if isinstance(outcome, Parsed) and len(outcome.atoms) != common
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def _odd_size(num_atoms: int, common: int, share: str) -> Malformed:
+    return Malformed(
+        f"got {num_atoms} atoms, expected {common} as in {share}; the file may be truncated; give the right number as "
+        "data.atoms_per_cell, or set data.mixed_cells: true if the cells of this set differ in size",
+        num_atoms + 2,
+    )
 
 
 def _fast(content: bytes, rows: Tokens) -> Parsed | None:

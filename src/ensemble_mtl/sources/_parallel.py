@@ -15,8 +15,8 @@ from ensemble_mtl.errors import DataError
 from ensemble_mtl.sources._lsms_file import Malformed, Parsed, parse
 from ensemble_mtl.sources._raw_files import RawFile
 
-Outcome = tuple[str, Parsed | str]
-"""Name, and the numbers or ``where: reason``."""
+Outcome = tuple[str, Parsed | Malformed]
+"""Name, and the numbers or what is wrong."""
 
 SERIAL_FILES = 2000
 """Fewer files are parsed faster than a worker process starts."""
@@ -32,7 +32,7 @@ def outcomes(
 
     Args:
         files: what to parse; taken lazily, a few chunks ahead.
-        origin: name of the set, which begins every reason.
+        origin: name of the set, for the error.
         atoms_per_cell: number of atoms each file has to have, or None.
         workers: number of processes; by default one per core, at most 8.
 
@@ -45,14 +45,14 @@ def outcomes(
     # a daemonic process, such as a launcher's worker, may not have children
     if len(first) < SERIAL_FILES or workers == 1 or multiprocessing.current_process().daemon:
         for file in itertools.chain(first, remaining):
-            yield _outcome(file, origin, atoms_per_cell)
+            yield _outcome(file, atoms_per_cell)
         return
     chunks = _chunks(itertools.chain(first, remaining))
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         pending: deque[Future[list[Outcome]]] = deque()
         for chunk in chunks:
-            pending.append(pool.submit(_chunk, chunk, origin, atoms_per_cell))
+            pending.append(pool.submit(_chunk, chunk, atoms_per_cell))
             if len(pending) > workers * _CHUNKS_AHEAD:  # so that an archive is never whole in memory
                 yield from pending.popleft().result()
         while pending:
@@ -68,15 +68,15 @@ def _chunks(files: Iterator[RawFile]) -> Iterator[list[RawFile]]:
         yield chunk
 
 
-def _chunk(files: list[RawFile], origin: str, atoms_per_cell: int | None) -> list[Outcome]:
-    return [_outcome(file, origin, atoms_per_cell) for file in files]
+def _chunk(files: list[RawFile], atoms_per_cell: int | None) -> list[Outcome]:
+    return [_outcome(file, atoms_per_cell) for file in files]
 
 
-def _outcome(file: RawFile, origin: str, atoms_per_cell: int | None) -> Outcome:
+def _outcome(file: RawFile, atoms_per_cell: int | None) -> Outcome:
     name, content = file
     try:
         return name, parse(content.read_bytes() if isinstance(content, Path) else content, atoms_per_cell)
     except Malformed as fault:
-        return name, fault.where(f"{origin}:{name}")
+        return name, fault
     except OSError as error:
-        return name, f"{origin}:{name}: cannot be read ({error.strerror})"
+        return name, Malformed(f"cannot be read ({error.strerror})")

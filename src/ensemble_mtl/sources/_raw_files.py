@@ -7,7 +7,7 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -26,6 +26,8 @@ _PIECE = 1 << 20
 def iterate(path: Path, progress: Progress) -> Iterator[RawFile]:
     """The regular, not hidden files under ``path``, by their names relative to it.
 
+    Names in an archive are whole; :func:`short_names` can shorten them once all are known.
+
     Args:
         path: a folder, or a tar archive, compressed or not.
         progress: called with (done, total): files of a folder, or bytes of an archive.
@@ -42,6 +44,20 @@ def iterate(path: Path, progress: Progress) -> Iterator[RawFile]:
         raise DataError(f"{path}: damaged, or not a tar archive ({reason}); {_REMEDY}") from None
     except OSError as error:  # gzip and bz2 report damage so, too
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); {_REMEDY}") from None
+
+
+def short_names(path: Path, names: Sequence[str]) -> list[str]:
+    """The names without the one folder that archives wrap all their files in, if there is one.
+
+    Args:
+        path: what was given to :func:`iterate`; names in a folder stay as they are.
+        names: all names that it yielded.
+    """
+    parts = [PurePosixPath(name).parts for name in names]
+    wrapped = all(len(own) > 1 for own in parts) and len({own[0] for own in parts}) == 1
+    if path.is_dir() or not wrapped:
+        return list(names)
+    return [str(PurePosixPath(*own[1:])) for own in parts]
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -96,14 +112,9 @@ def _archive(path: Path, progress: Progress) -> Iterator[RawFile]:
                 raise tarfile.ReadError(f"{name} takes {member.size} bytes, expected at most {MAX_FILE_BYTES}")
             content = archive.extractfile(member)
             if content is not None:
-                yield _shortened(name), content.read()
+                yield str(name), content.read()
             progress(min(file.tell(), total), total)
         _check_end(archive)
-
-
-def _shortened(name: PurePosixPath) -> str:
-    """Without the one folder that archives wrap their files in."""
-    return str(PurePosixPath(*name.parts[1:])) if len(name.parts) > 1 else str(name)
 
 
 def _check_end(archive: tarfile.TarFile) -> None:

@@ -26,6 +26,7 @@ from ensemble_mtl.sources._raw_files import Progress
 
 FORMAT = 1
 """Raised when the same options would give other files."""
+TARGETS = lsms.TARGETS
 RECORD = ".made_from.json"
 _UNUSED = f"{0:21.15f}  {0:21.15f}  {1:21.15f}"
 _FIELD = f"{0:21.15f}  {0:21.15f}  {0:21.15f}"

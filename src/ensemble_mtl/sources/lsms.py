@@ -9,17 +9,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ensemble_mtl import registry
 from ensemble_mtl.config import ConfigPath
 from ensemble_mtl.errors import DataError
 from ensemble_mtl.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
 from ensemble_mtl.sources import _parallel, _raw_files
-from ensemble_mtl.sources._lsms_file import Parsed
+from ensemble_mtl.sources._lsms_file import Malformed, Parsed, of_one_size
 from ensemble_mtl.sources._mixing import check_symbols, mixing_enthalpy
 from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
@@ -60,11 +67,25 @@ class Options(registry.Options):
     cell: Annotated[Vector | tuple[Vector, Vector, Vector], AfterValidator(_check_cell)] | None = None
     """Lattice of every file in bohr: three lengths, or three vectors as rows."""
     atoms_per_cell: PositiveInt | None = None
-    """Number of atoms of every file; finds files that are cut off between two lines."""
+    """Number of atoms of every file; if left out, the one that most files have."""
+    mixed_cells: bool = False
+    """Whether files may differ in their number of atoms; files cut off between two lines then go unnoticed."""
     references: Annotated[Mapping[str, float], AfterValidator(check_symbols)] = {}
     """Symbol -> Ry per atom; overrides the set's own pure configurations."""
     workers: PositiveInt | None = Field(None, exclude=True)
     """Processes that parse; by default one per core, at most 8. No part of the study's identity."""
+
+    @model_validator(mode="after")
+    def _one_size_or_several(self) -> Self:
+        if self.mixed_cells and self.atoms_per_cell is not None:
+            raise ValueError("mixed_cells: true and atoms_per_cell exclude each other; leave one of them out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # members' ids are hashes of this; those of studies from before the option must not change
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "mixed_cells" or value}
 
 
 def fingerprint(options: Options) -> dict[str, Any] | None:
@@ -86,17 +107,29 @@ def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> Sourc
     """
     files = _raw_files.iterate(options.path, progress)
     found = list(_parallel.outcomes(files, options.path.name, options.atoms_per_cell, options.workers))
+    names = _raw_files.short_names(options.path, [name for name, _ in found])
+    found = [(name, outcome) for name, (_, outcome) in zip(names, found, strict=True)]
     found.sort(key=lambda outcome: _raw_files.natural(outcome[0]))
     _check_names(options.path, [name for name, _ in found])
-    faults = [outcome for _, outcome in found if isinstance(outcome, str)]
+    good, faults = _sorted_out(options, found)
     if faults and options.on_error == "error":
         raise DataError(_summary(faults))
-    good = [(name, outcome) for name, outcome in found if not isinstance(outcome, str)]
     if not good:
         reason = f"all {len(faults)} files are malformed: {faults[0]}" if faults else "holds no files"
         raise DataError(f"{options.path}: {reason}; expected LSMS files, check data.path")
     graphs, notes = _graphs(options, good)
     return SourceData(graphs, TARGETS, faults, notes=notes)
+
+
+def _sorted_out(options: Options, found: list[_parallel.Outcome]) -> tuple[list[tuple[str, Parsed]], list[str]]:
+    """The files that can be used, and ``where: reason`` of all others."""
+    names, outcomes = [name for name, _ in found], [outcome for _, outcome in found]
+    if not options.mixed_cells:
+        outcomes = of_one_size(outcomes)
+    judged = list(zip(names, outcomes, strict=True))
+    good = [(name, outcome) for name, outcome in judged if isinstance(outcome, Parsed)]
+    origin = options.path.name
+    return good, [fault.where(f"{origin}:{name}") for name, fault in judged if isinstance(fault, Malformed)]
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def ensure(tmp_path: Path, source: dict[str, Any], **graph: Any) -> GraphStore:
+def ensure(tmp_path: Path, source: dict[str, Any], accept: build.Accept = build.accept_all, **graph: Any) -> GraphStore:
     config = StudyConfig.model_validate(
         {"name": "s", "data": source, "graph": {"radius": 3.0, **graph}, "tasks": {"H": {"target": "mixing_enthalpy"}}}
     )
-    return build.ensure(config, tmp_path / "data.bp", tmp_path / "raw", silent)
+    return build.ensure(config, tmp_path / "data.bp", tmp_path / "raw", silent, accept)
 
 
 def test_a_store_is_built_once(tmp_path: Path, reads: list[str]) -> None:
@@ -76,6 +77,44 @@ def test_a_study_may_move_with_its_raw_files(tmp_path: Path, reads: list[str]) -
     (tmp_path / "one").rename(tmp_path / "two")
     ensure(tmp_path / "two", {"name": "lsms", "path": str(tmp_path / "two" / "alloy")})
     assert reads == ["read"]
+
+
+def test_a_new_store_that_is_not_accepted_leaves_the_former_one(tmp_path: Path) -> None:
+    source = {"name": "alloy", "num_configurations": 20}
+    asked = []
+
+    def refuse(graphs: GraphStore) -> None:
+        asked.append(graphs.sha256)
+        raise DataError("no")
+
+    former = ensure(tmp_path, source, accept=lambda graphs: asked.append(graphs.sha256))
+    assert asked == [former.sha256]
+    ensure(tmp_path, source, accept=refuse)  # a store that stays need not be accepted
+    with pytest.raises(DataError, match="no"):
+        ensure(tmp_path, {**source, "seed": 1}, accept=refuse)
+    assert len(asked) == 2
+    assert asked[1] != former.sha256
+    assert store.load(tmp_path / "data.bp").sha256 == former.sha256
+
+
+def test_what_a_killed_save_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    names = {"old": ".data.bp.0a1b.tmp", "new": ".data.bp.2c3d.tmp", "growing": ".data.bp.4e5f.tmp"}
+    names |= {"file": ".data.bp.6a7b.tmp", "other": ".other.bp.0a1b.tmp"}
+    left = {name: tmp_path / place for name, place in names.items()}
+    long_ago = time.time() - 2 * 3600
+    for name, place in left.items():
+        if name == "file":
+            place.write_bytes(b"part")
+        else:
+            place.mkdir()
+            (place / "data.0").write_bytes(b"part")
+            if name != "growing":
+                os.utime(place / "data.0", (long_ago, long_ago))
+        if name != "new":
+            os.utime(place, (long_ago, long_ago))
+    source = {"name": "alloy", "num_configurations": 20}
+    ensure(tmp_path, source)
+    assert {name for name, place in left.items() if place.exists()} == {"new", "growing", "other"}
 
 
 def test_a_corrupt_store_is_reported(tmp_path: Path) -> None:

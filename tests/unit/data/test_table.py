@@ -15,7 +15,7 @@ from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data import degrees
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
-from ensemble_mtl.data.table import edge_inputs, node_inputs
+from ensemble_mtl.data.table import Inputs, edge_inputs, node_inputs
 from ensemble_mtl.errors import DataError
 
 ORDER = torch.tensor([3, 0, 5, 3])
@@ -68,10 +68,8 @@ def test_targets_are_scaled_by_their_own_normaliser():
     columns = lattice_store(6)
     found = type(table(columns))(
         columns,
-        np.zeros((columns.node_ptr[-1], 1)),
-        {"H": "energy"},
-        {"H": Normalizer(1.0, 4.0, "minmax")},
-        None,
+        Inputs(np.zeros((columns.node_ptr[-1], 1)), None),
+        {"H": ("energy", Normalizer(1.0, 4.0, "minmax"))},
         torch.float64,
         torch.device("cpu"),
     )

@@ -5,9 +5,11 @@ from pathlib import Path
 import fake_study
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from ensemble_mtl import gather, registry
 from ensemble_mtl.report.drawing import FAMILY, drawings
+from ensemble_mtl.report.figures import wall_clock
 from ensemble_mtl.report.figures.spectra import density
 from ensemble_mtl.report.inputs import NARROW, WIDE, Layout, ReportInputs
 from ensemble_mtl.results import ProbeResult
@@ -91,6 +93,18 @@ def test_a_formula_like_label_is_drawn_literally(tmp_path: Path) -> None:
     study = fake_study.make_study(tmp_path, seeds=1, label=r"$\frac{ & <b>")
     fake_study.finish_all(study)
     assert len(drawings(inputs(study))) == len(FIGURES)
+
+
+def test_times_have_error_bars_only_where_stacks_can_differ(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=3)
+    for member in study.members():
+        fake_study.finish(study, member, stack_id="one" if len(member.subset) > 1 else f"{member.seed}")
+    found = inputs(study)
+    figure = wall_clock.draw(found, WIDE)
+    assert figure is not None
+    (bars,) = [part for part in figure.axes[0].containers if isinstance(part, ErrorbarContainer)]
+    assert len(bars.lines[2][0].get_segments()) == 3  # H, C and M alone
+    assert "± sample standard deviation over the 3 stacks" in wall_clock.caption(found)
 
 
 def test_a_missing_split_leaves_parity_out_only(tmp_path: Path) -> None:

@@ -100,6 +100,30 @@ def test_nothing_is_best_among_single_members(tmp_path: Path) -> None:
     assert not any(cell.best for cells in table.rows for cell in cells)
 
 
+def test_times_name_the_stacks_that_their_deviation_is_over(summary: dict[str, Any], tmp_path: Path) -> None:
+    table = tables.wall_clock(summary)
+    assert "± sample standard deviation over the 2 stacks (a stack's time is divided evenly" in table.caption
+    assert "±" in row(table, "STL, H")[1]
+    study = fake_study.make_study(tmp_path, seeds=3)
+    for member in study.members():
+        alone = member.subset == ("H",)
+        fake_study.finish(study, member, stack_id=f"{member.subset}" if alone else f"{member.subset}-{member.seed}")
+    some = gather.gather(study)
+    assert "±" not in row(tables.wall_clock(some), "STL, H")[1]
+    assert "over the 3 stacks" in tables.wall_clock(some).caption
+    assert tables.wall_clock(some).caption.endswith("among its members); none where there was one stack.")
+
+
+def test_one_stack_has_no_deviation(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=3)
+    for member in study.members():
+        fake_study.finish(study, member, stack_id="one")
+    summary = gather.gather(study)
+    assert "without a deviation: it takes two stacks" in tables.wall_clock(summary).caption
+    for table in (tables.wall_clock(summary), tables.cost(summary)):
+        assert not any("±" in cell.text for cells in table.rows for cell in cells)
+
+
 def test_terminal_and_markdown_show_the_same_cells(summary: dict[str, Any]) -> None:
     out = io.StringIO()
     tables.show(summary, Console(file=out, width=200))

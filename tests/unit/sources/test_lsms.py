@@ -101,6 +101,9 @@ def test_parallel_reading_gives_the_same(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(_parallel, "SERIAL_FILES", 2)
     monkeypatch.setattr(_parallel, "_CHUNK", 4)
     assert equal(read(folder, workers=2), alone)
+    change(folder / "out_0", 3, "26 ", "Fe ")
+    with pytest.raises(DataError, match=r"alloy:out_0:3: column 1 \(proton number\): got 'Fe'"):
+        read(folder, workers=2)
 
 
 FAULTS = {
@@ -155,6 +158,45 @@ def test_truncation_at_any_byte_is_found(folder: Path) -> None:
         (folder / "out_4").write_bytes(content[:length])
         with pytest.raises(DataError, match="out_4"):
             read(folder, atoms_per_cell=16)
+
+
+def test_a_pure_file_cut_between_lines_is_found_without_knowing_the_number_of_atoms(folder: Path) -> None:
+    lines = (folder / "out_0").read_text().splitlines(keepends=True)
+    (folder / "out_0").write_text("".join(lines[:13]))  # what is left is neutral, since every site is
+    with pytest.raises(DataError) as error:
+        read(folder)
+    assert "alloy:out_0:14: got 12 atoms, expected 16 as in 14 of 15 files" in str(error.value)
+    assert "data.atoms_per_cell, or set data.mixed_cells: true" in str(error.value)
+
+
+def test_a_cut_reference_is_never_used(folder: Path) -> None:
+    whole = read(folder).graphs[7].targets["mixing_enthalpy"]
+    lines = (folder / "out_0").read_text().splitlines(keepends=True)
+    (folder / "out_99").write_text("".join(lines))
+    (folder / "out_0").write_text("".join(lines[:13]))
+    found = read(folder, on_error="skip")
+    assert found.graphs[6].name == "out_7"
+    assert np.array_equal(found.graphs[6].targets["mixing_enthalpy"], whole)
+
+
+def test_the_larger_of_two_equally_common_sizes_is_the_whole_one(tmp_path: Path) -> None:
+    for name, num_atoms in (("one", 1), ("two", 2)):
+        atoms = "".join(f"26 {k} 0 0 {k} 26 0.5\n" for k in range(num_atoms))
+        (tmp_path / name).write_text(f"{-1.5 * num_atoms}\n{atoms}")
+    with pytest.raises(DataError, match="one:3: got 1 atoms, expected 2 as in 1 of 2 files"):
+        read(tmp_path)
+    mixed = read(tmp_path, mixed_cells=True)
+    assert [len(graph.atomic_numbers) for graph in mixed.graphs] == [1, 2]
+    assert [graph.targets["mixing_enthalpy"][0] for graph in mixed.graphs] == [0.0, 0.0]
+
+
+def test_options_of_before_mixed_cells_serialise_as_before(tmp_path: Path) -> None:
+    fields = {"name", "path", "on_error", "cell", "atoms_per_cell", "references"}
+    assert set(lsms.Options(path=tmp_path).model_dump()) == fields
+    assert set(lsms.Options(path=tmp_path, workers=2, mixed_cells=False).model_dump(mode="json")) == fields
+    assert lsms.Options(path=tmp_path, mixed_cells=True).model_dump()["mixed_cells"] is True
+    with pytest.raises(ValidationError, match="exclude each other"):
+        lsms.Options(path=tmp_path, mixed_cells=True, atoms_per_cell=16)
 
 
 def test_skipping_lists_what_was_left_out(folder: Path) -> None:
@@ -233,6 +275,45 @@ def test_one_name_twice_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "twice.tar.xz").write_bytes(lzma.compress(stream.getvalue()))
     with pytest.raises(DataError, match="out_0 is in it twice"):
         read(tmp_path / "twice.tar.xz")
+
+
+def rename(folder: Path, archive: Path, names: dict[str, str]) -> Path:
+    with tarfile.open(archive, "w") as tar:
+        for source, name in names.items():
+            tar.add(folder / source, name)
+    return archive
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("set/out_0", "set/out_1"), ["out_0", "out_1"]),
+        (("./set/out_0", "./set/out_1"), ["out_0", "out_1"]),
+        (("set/a/out_1", "set/b/out_1"), ["a/out_1", "b/out_1"]),
+        (("a/out_1", "b/out_1"), ["a/out_1", "b/out_1"]),
+        (("out_1", "a/out_1"), ["a/out_1", "out_1"]),
+        (("out_1", "out_2"), ["out_1", "out_2"]),
+    ],
+)
+def test_only_a_folder_around_all_files_of_an_archive_is_left_out(
+    folder: Path, tmp_path: Path, names: tuple[str, str], expected: list[str]
+) -> None:
+    archive = rename(folder, tmp_path / "set.tar", dict(zip(("out_0", "out_1"), names, strict=True)))
+    found = read(archive)
+    assert [graph.name for graph in found.graphs] == expected
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    inner = tmp_path / "unpacked" / ("set" if "set/" in names[0] else "")
+    assert equal(read(inner), found)
+
+
+def test_a_fault_in_an_archive_is_named_as_its_graph_would_be(folder: Path, tmp_path: Path) -> None:
+    (folder / "out_3").write_bytes(b"")
+    with pytest.raises(DataError, match=r"^set\.tar:out_3: empty file"):
+        read(pack(folder, tmp_path / "set.tar", "w"))
+    archive = rename(folder, tmp_path / "two.tar", {"out_0": "a/out_0", "out_3": "b/out_3"})
+    with pytest.raises(DataError, match=r"^two\.tar:b/out_3: empty file"):
+        read(archive)
 
 
 def test_degenerate_cells_are_refused(tmp_path: Path) -> None:

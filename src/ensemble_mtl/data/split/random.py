@@ -23,4 +23,4 @@ def split(store: GraphStore, options: Options, seed: int) -> Split:
     """
     stream = _units.random_stream(seed)
     groups = _units.group_of(store, options)
-    return _units.assemble(_units.part_of_graphs(groups, options.fractions, stream), options, stream)
+    return _units.assemble(_units.Dealer(options.fractions, stream).deal(groups), options, stream)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from ensemble_mtl import registry
+from ensemble_mtl.checked import DISTINCT
 from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import apply
@@ -44,7 +47,9 @@ class Options(registry.Options):
     """
 
     name: Literal["pna"] = "pna"
-    scalers: tuple[Scaler, ...] = ("identity", "amplification", "attenuation", "linear")
+    scalers: Annotated[tuple[Scaler, ...], Field(min_length=1), DISTINCT] = (
+        "identity", "amplification", "attenuation", "linear",
+    )  # fmt: skip
 
 
 def parameters(fan_in: int, fan_out: int, edge_features: int, options: Options) -> Specs:

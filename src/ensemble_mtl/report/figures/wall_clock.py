@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from ensemble_mtl.plan import label
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.report.table import seconds
+from ensemble_mtl.report.tables import over_stacks
 
 TITLE = "Training wall-clock"
 ORDER = 30
@@ -20,13 +23,13 @@ def caption(inputs: ReportInputs) -> str:
     stacks = " and ".join(map(str, sizes))
     return (
         f"Time to train one member on {' and '.join(devices)}, its share of a stack of {stacks}. Bars: mean over "
-        "members; error bars: ± one sample standard deviation (ddof 1). Early stopping makes members differ."
+        f"members {over_stacks(_shown(inputs))}. Early stopping makes members differ."
     )
 
 
 def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     """One bar per subset; None before any result."""
-    rows = [row for row in inputs.summary["wall_clock"] if row["members"] and row["fraction"] == inputs.fraction]
+    rows = _shown(inputs)
     if not rows:
         return None
     figure, (axis,) = _style.panels(layout, 1, height=1.0 + 0.42 * len(rows))
@@ -34,7 +37,7 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     stds = [row["std"] or 0.0 for row in rows]
     colors = [_style.subset_color(inputs, tuple(row["subset"])) for row in rows]
     axis.barh(range(len(rows)), means, color=colors, height=0.66, alpha=0.85)
-    shown = [index for index, std in enumerate(stds) if std]
+    shown = [index for index, row in enumerate(rows) if row["std"] is not None]
     axis.errorbar(
         [means[i] for i in shown], shown, xerr=[stds[i] for i in shown],
         fmt="none", ecolor=_style.INK, elinewidth=1.3, capsize=3,
@@ -49,3 +52,7 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     axis.set_xlabel("seconds per member")
     axis.grid(axis="x")
     return figure
+
+
+def _shown(inputs: ReportInputs) -> list[dict[str, Any]]:
+    return [row for row in inputs.summary["wall_clock"] if row["members"] and row["fraction"] == inputs.fraction]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = lazy_import("torch")
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Of a moment; with 1 it would never move, and its bias correction divide by 0."""
 
 
 class Options(registry.Options):
@@ -28,7 +31,7 @@ class Options(registry.Options):
 
     name: Literal["adam"] = "adam"
     lr: PositiveFloat = 1e-3
-    betas: tuple[float, float] = Field((0.9, 0.999))
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
 

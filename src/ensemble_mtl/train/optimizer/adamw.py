@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from ensemble_mtl import registry
 from ensemble_mtl.train.optimizer import adam
@@ -25,7 +25,7 @@ class Options(registry.Options):
 
     name: Literal["adamw"] = "adamw"
     lr: PositiveFloat = 1e-3
-    betas: tuple[float, float] = Field((0.9, 0.999))
+    betas: tuple[adam.Decay, adam.Decay] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 1e-4
 
