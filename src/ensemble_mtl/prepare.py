@@ -50,13 +50,10 @@ def prepare(study: Study, progress: Progress) -> GraphStore:
         DataError: the raw data, or the targets that the tasks name, are not as expected.
         StudyError: members were trained on other data than those now at hand.
     """
-
-    def accept(graphs: GraphStore) -> None:
-        check_targets(study.config, graphs)
-        _refuse_other_data(study, graphs)
-
-    graphs = build.ensure(study.config, study.data, study.raw, progress)
-    accept(graphs)
+    graphs = build.ensure(
+        study.config, study.data, study.raw, progress, lambda graphs: _refuse_other_data(study, graphs)
+    )
+    check_targets(study.config, graphs)
     module = registry.load("data.split", study.config.split.name)
     for seed in study.config.split_seeds:
         split = module.split(graphs, study.config.split, seed)
