@@ -12,6 +12,8 @@ from ensemble_mtl.cli.common import duration, note
 
 LINE_SECONDS = 10.0
 """Least time between two plain lines."""
+LEAST_SHARE = 0.03
+"""Share of the work after which the rate so far says something of the rest."""
 
 
 @contextmanager
@@ -50,8 +52,10 @@ class TrainingProgress:
             note(f"{event['error']}; {len(event['members'])} member(s) are given to a new one")
         ended = (self._done + self._failed) * self._epochs
         work, whole = ended + sum(self._at.values()), self._total * self._epochs
-        rate = (work - self._first) / max(time.monotonic() - self._started, 1e-9)
-        left = f", at most {duration((whole - work) / rate)} left" if rate > 0 and work < whole else ""
+        left = ""
+        if work < whole and work - self._first > LEAST_SHARE * (whole - self._first):
+            rate = (work - self._first) / max(time.monotonic() - self._started, 1e-9)
+            left = f", about {duration((whole - work) / rate)} left"
         failed = f", {self._failed} failed" if self._failed else ""
         self._show(work, whole, f"{self._done}/{self._total} members done, {len(self._at)} running{failed}{left}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -12,6 +13,7 @@ from ensemble_mtl.errors import (
     EXIT_COMPLETE,
     EXIT_INCOMPLETE,
     EXIT_MEMBER_FAILED,
+    StudyError,
 )
 from ensemble_mtl.study import Study, counts
 from ensemble_mtl.study_files import write_plan
@@ -55,8 +57,9 @@ def _execute(study: Study) -> bool:
     with build_progress() as progress:
         prepare(study, progress)
     _set_aside_damaged(study)
+    _wait_for_silence(study)
     states = study.states()
-    left = [member for member in study.members() if states[member.id] not in ("done", "running")]
+    left = [member for member in study.members() if states[member.id] != "done"]
     if not left:
         note(f"all {len(states)} members are done already")
         return True
@@ -66,6 +69,23 @@ def _execute(study: Study) -> bool:
     note(f"{study.config.name}: training {len(left)} of {len(states)} members in {study.root}")
     with training_progress(len(states), len(states) - len(left), study.config.train.epochs) as shown:
         return bool(launcher.launch(study, shards, options, shown.observe))
+
+
+def _wait_for_silence(study: Study) -> None:
+    """Let the workers of a launcher that was killed die, or fall silent if they are elsewhere."""
+    from ensemble_mtl.heartbeat import SILENCE_SECONDS
+
+    deadline = time.monotonic() + SILENCE_SECONDS + 5
+    told = False
+    while running := [key for key, state in study.states().items() if state == "running"]:
+        if time.monotonic() > deadline:
+            raise StudyError(
+                f"{study.root}: {len(running)} member(s) are being trained by another process; stop it first"
+            )
+        if not told:
+            note(f"waiting for the workers of an earlier run to end ({len(running)} members show signs of life)")
+            told = True
+        time.sleep(0.5)
 
 
 def _set_aside_damaged(study: Study) -> None:
