@@ -17,7 +17,8 @@ ORDER = 70
 KERNEL = 0.01
 """Width (standard deviation) of the smoothing kernel, as a share of the panel's spectral range."""
 _POINTS = 600
-_DECADES = 5
+_LEAST_SHOWN = 0.5
+"""The axis goes down to this share of the peak of one member's single eigenvalue, so that outliers stand out of it."""
 
 Series = dict[tuple[Subset, str], list[ProbeResult]]
 
@@ -28,7 +29,7 @@ def caption(inputs: ReportInputs) -> str:
         "Density of the eigenvalues of each task's Hessian with respect to the shared parameters: stochastic Lanczos "
         f"quadrature, smoothed with a Gaussian whose standard deviation is {100 * KERNEL:g} % of the panel's range of "
         "eigenvalues (given there as σ), averaged over members. Full lines: all tasks together; dashed: each alone. "
-        f"The top {_DECADES} decades are shown."
+        "Shown down to the height at which one single eigenvalue of a member stands out."
     )
 
 
@@ -85,5 +86,8 @@ def _panel(axis: Axes, series: Series, inputs: ReportInputs) -> float:
         style = "-" if len(subset) > 1 else (0, (4, 2))
         name = series_name(task, subset)
         axis.plot(grid, mean, color=_style.task_color(inputs, task), ls=style, lw=1.4, label=name)
-    axis.set_ylim(top * 10.0**-_DECADES, top * 3)
+    num_parameters = max(probe.num_parameters for probes in series.values() for probe in probes)
+    num_members = max(len(probes) for probes in series.values())
+    single = 1.0 / (num_members * num_parameters * width * np.sqrt(2 * np.pi))
+    axis.set_ylim(min(_LEAST_SHOWN * single, top * 1e-3), top * 3)
     return width
