@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data import store
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.graph import SourceData
+from ensemble_mtl.sections import GraphConfig
 from ensemble_mtl.sources import alloy
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ensemble_mtl import atomic, results
-from ensemble_mtl.config import LaunchConfig, ModelConfig, StudyConfig, TrainConfig
+from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.data.columns import GraphStore, Topologies
 from ensemble_mtl.graph import TargetInfo
 from ensemble_mtl.plan import Member, label
 from ensemble_mtl.registry import Options
 from ensemble_mtl.results import MemberResult, ProbeResult
+from ensemble_mtl.sections import LaunchConfig, ModelConfig, TrainConfig
 from ensemble_mtl.study import Study
 
 NUM_GRAPHS, NUM_NODES = 240, 8

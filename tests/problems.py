@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from stores import table
 
-from ensemble_mtl.config import ModelConfig, TrainConfig
 from ensemble_mtl.data import degrees
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
 from ensemble_mtl.models.spec import ModelSpec
+from ensemble_mtl.sections import ModelConfig, TrainConfig
 from ensemble_mtl.train import state
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import torch
 
 from ensemble_mtl import atomic, registry
-from ensemble_mtl.config import ProbeConfig
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.plan import Member, fingerprint, label
 from ensemble_mtl.prepare import load, prepare
 from ensemble_mtl.probes.measure import probe_set, shared_losses
 from ensemble_mtl.probes.operator import HessianOperator
 from ensemble_mtl.provenance import device_name
+from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.shard import choose_device, make_problem
 from ensemble_mtl.study import Study
 from ensemble_mtl.train.state import StackState, initial

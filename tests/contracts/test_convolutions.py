@@ -15,11 +15,11 @@ from tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 
 from ensemble_mtl import registry
-from ensemble_mtl.config import ModelConfig
 from ensemble_mtl.data import degrees as degree_statistics
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data.topology import Topology
 from ensemble_mtl.models.layout import Layout
+from ensemble_mtl.sections import ModelConfig
 
 MEMBERS, FAN_IN, FAN_OUT = 2, 3, 4
 NAMES = registry.names("models.conv")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from alloys import silent
 
-from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data import audit, store
 from ensemble_mtl.data.columns import GraphStore
+from ensemble_mtl.sections import GraphConfig
 from ensemble_mtl.sources import lsms
 
 ARCHIVE = Path(

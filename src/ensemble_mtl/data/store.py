@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_mtl import bp
-from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data.columns import GraphStore, Topologies
 from ensemble_mtl.data.neighbors import neighbor_list
 from ensemble_mtl.errors import DataError, StoreError
 from ensemble_mtl.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
+from ensemble_mtl.sections import GraphConfig
 
 FORMAT = 1
 _TOPOLOGY_COLUMNS = ("node_ptr", "edge_ptr", "edge_index", "edge_length", "positions", "cells")

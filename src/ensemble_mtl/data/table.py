@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.elements import PROTON_NUMBERS
 from ensemble_mtl.errors import DataError
+from ensemble_mtl.sections import GraphConfig
 
 
 class Inputs(NamedTuple):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ensemble_mtl import registry
 
 if TYPE_CHECKING:  # the configuration loads the default convolution, which comes here
-    from ensemble_mtl.config import ModelConfig, StudyConfig
+    from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.sections import ModelConfig
 
 SHARED_PREFIX = "trunk."
 

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ensemble_mtl.config import ProbeConfig
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.probes import hutchinson, lanczos
 from ensemble_mtl.probes.operator import HessianOperator, LossFunction
 from ensemble_mtl.results import ProbeResult
+from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.loss import task_losses
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, num_labels

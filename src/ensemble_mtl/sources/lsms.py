@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from ensemble_mtl import registry
-from ensemble_mtl.config import ConfigPath
+from ensemble_mtl.components import ConfigPath
 from ensemble_mtl.errors import DataError
 from ensemble_mtl.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
 from ensemble_mtl.sources import _parallel, _raw_files

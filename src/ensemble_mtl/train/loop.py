@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl import registry
-from ensemble_mtl.config import TrainConfig
+from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, train_epoch, validate
 

@@ -6,10 +6,10 @@ import pytest
 from alloys import data, graphs
 
 from ensemble_mtl import bp
-from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data import store
 from ensemble_mtl.errors import DataError, StoreError
 from ensemble_mtl.graph import Graph, SourceData, TargetInfo
+from ensemble_mtl.sections import GraphConfig
 
 INFO = (TargetInfo("energy", "graph", "eV"), TargetInfo("charge", "node", "e"))
 

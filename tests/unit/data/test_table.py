@@ -11,12 +11,12 @@ from stores import STORES, lattice_store, molecule_store, table
 from tolerances import ROUNDING, close
 from torch_geometric.nn import global_add_pool, global_mean_pool
 
-from ensemble_mtl.config import GraphConfig
 from ensemble_mtl.data import degrees
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.data.table import Inputs, edge_inputs, node_inputs
 from ensemble_mtl.errors import DataError
+from ensemble_mtl.sections import GraphConfig
 
 ORDER = torch.tensor([3, 0, 5, 3])
 

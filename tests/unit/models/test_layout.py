@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from tolerances import ROUNDING, close
 
-from ensemble_mtl.config import ModelConfig
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.spec import ModelSpec
+from ensemble_mtl.sections import ModelConfig
 
 CONFIG = ModelConfig(layers=2, width=5, heads=(4,))
 

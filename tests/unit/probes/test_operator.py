@@ -9,9 +9,9 @@ from stores import STORES, lattice_store
 from tolerances import DERIVATIVE, ROUNDING, close
 
 from ensemble_mtl import registry
-from ensemble_mtl.config import ProbeConfig
 from ensemble_mtl.probes import measure
 from ensemble_mtl.probes.operator import DenseOperator, HessianOperator
+from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.step import train_epoch
 
 
