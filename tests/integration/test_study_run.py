@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_a_second_run_trains_nothing(finished: Path) -> None:
     assert again.returncode == 0
     assert "all 6 members are done already" in again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in root.glob("members/*/*/*")}
+
+
+def test_the_one_node_job_script(finished: Path) -> None:
+    script = Path(__file__).parents[2] / "jobs/one-node.sh"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [script, finished, "--no-report"], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all 6 members are done already" in done.stderr
 
 
 def test_summary_is_the_mean_of_the_members(finished: Path) -> None:
