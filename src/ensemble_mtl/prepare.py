@@ -6,8 +6,10 @@ Done once, by the launching process; the workers only read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,20 +66,32 @@ def prepare(study: Study, progress: Progress) -> GraphStore:
             "normalizers": {name: found.to_json() for name, found in _fit(study.config, graphs, split).items()},
             "input_normalizer": _fit_input(study.config, graphs, split).to_json(),
         }
-        _write_split(study, seed, json.dumps(content) + "\n")
+        _write_split(study, seed, content)
     return graphs
 
 
-def _write_split(study: Study, seed: int, text: str) -> None:
+def _write_split(study: Study, seed: int, content: dict[str, Any]) -> None:
+    """Write the split, unless members in the directory rest on one that differs from it."""
     path = study.split(seed)
-    if path.exists() and path.read_text() == text:
-        return
-    if path.exists() and any(study.result(member).exists() for member in study.members() if member.split == seed):
-        raise StudyError(
-            f"{path}: members were trained on this split, but it would now be drawn otherwise "
-            "(by another version of ensemble-mtl?); go on with that version, or start anew with --out DIR"
-        )
-    atomic.write_text(path, text)
+    try:
+        former = json.loads(path.read_text())
+    except (OSError, ValueError):
+        former = None
+    if former and any(record["member"]["split"] == seed for _, record in _results(study) if "member" in record):
+        if _without_normalizers(former) != _without_normalizers(content) or any(
+            content["normalizers"].get(task, found) != found for task, found in former["normalizers"].items()
+        ):
+            raise StudyError(
+                f"{path}: members in this directory rest on this split and its normalisers, and this configuration (or "
+                "this version of ensemble-mtl) gives others; use another name or --out DIR"
+            )
+        content = {**content, "normalizers": {**former["normalizers"], **content["normalizers"]}}
+    if content != former:
+        atomic.write_text(path, json.dumps(content) + "\n")
+
+
+def _without_normalizers(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != "normalizers"}
 
 
 def load(study: Study, split_seed: int) -> Prepared:
@@ -155,14 +169,19 @@ def _fitted_on(config: StudyConfig, graphs: GraphStore, split: Split) -> IntArra
 
 
 def _refuse_other_data(study: Study, graphs: GraphStore) -> None:
-    for member in study.members():
-        path = study.result(member)
-        try:
-            used = json.loads(path.read_text())["data_sha256"]
-        except (OSError, ValueError, KeyError):
-            continue
+    for path, record in _results(study):
+        used = record.get("data_sha256")
         if used != graphs.sha256:
             raise StudyError(
-                f"{path}: trained on data {used[:12]}, but the data are now {graphs.sha256[:12]}; "
-                "restore the former data, or start anew with --out DIR"
+                f"{path}: trained on other data ({str(used)[:12]}) than this configuration now gives "
+                f"({graphs.sha256[:12]}); restore the former data and graph settings, or use another name or --out DIR"
             )
+
+
+def _results(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every readable result in the directory, of this configuration or of another."""
+    for path in sorted(study.root.glob("members/*/*/result.json")):
+        try:
+            yield path, json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue

@@ -90,16 +90,41 @@ def test_a_task_may_have_any_name(tmp_path: Path) -> None:
     assert found.input_normalizer.scale == 52.0
 
 
-def test_a_split_that_would_be_drawn_otherwise_is_refused_once_used(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    prepare.prepare(one, silent)
-    used = one.split(0).read_text()
-    one.split(0).write_text(used.replace('"train": [', '"train": [ '))
-    prepare.prepare(one, silent)  # nothing depends on it yet
-    assert one.split(0).read_text() == used
-    one.split(0).write_text(used.replace('"train": [', '"train": [ '))
+def pretend_done(one: Study, sha256: str) -> None:
+    """A result of the study's first member, as far as it is looked at here."""
     member = one.members()[0]
     one.folder(member).mkdir(parents=True)
-    one.result(member).write_text("{}")
-    with pytest.raises(StudyError, match="drawn otherwise"):
-        prepare.prepare(one, silent)
+    one.result(member).write_text(json.dumps({"member": member.to_json(), "data_sha256": sha256}))
+
+
+def test_a_split_that_would_be_drawn_otherwise_is_refused_once_used(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    sha256 = prepare.prepare(one, silent).sha256
+    other = study(tmp_path, "split={name: random}", "train.epochs=3")
+    prepare.prepare(other, silent)  # nothing depends on it yet
+    prepare.prepare(one, silent)
+    pretend_done(one, sha256)
+    before = one.split(0).read_text()
+    with pytest.raises(StudyError, match="use another name or --out DIR"):
+        prepare.prepare(study(tmp_path, "split={name: random, fractions: [0.5, 0.25, 0.25]}"), silent)
+    with pytest.raises(StudyError, match="use another name or --out DIR"):
+        prepare.prepare(study(tmp_path, "normalize.method=standard"), silent)
+    assert one.split(0).read_text() == before
+
+
+def test_a_study_may_grow_by_a_task(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    pretend_done(one, prepare.prepare(one, silent).sha256)
+    prepare.prepare(study(tmp_path, "tasks.C={target: charge_transfer}"), silent)
+    assert set(prepare.load(one, 0).normalizers) == {"H", "M", "C"}
+    prepare.prepare(one, silent)
+    assert set(prepare.load(one, 0).normalizers) == {"H", "M", "C"}
+
+
+def test_data_of_another_configuration_do_not_replace_those_in_use(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    pretend_done(one, prepare.prepare(one, silent).sha256)
+    before = one.data.stat().st_mtime_ns
+    with pytest.raises(StudyError, match="trained on other data"):
+        prepare.prepare(study(tmp_path, "graph.radius=8"), silent)
+    assert one.data.stat().st_mtime_ns == before

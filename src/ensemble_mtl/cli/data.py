@@ -19,9 +19,10 @@ def command() -> None:
 def build(study: Study, as_json: bool) -> None:
     """Read the raw data of CONFIG into the graph store, splits and normalisers."""
     from ensemble_mtl.cli.progress import build_progress
+    from ensemble_mtl.heartbeat import only_one
     from ensemble_mtl.prepare import prepare
 
-    with build_progress() as progress:
+    with only_one(study.launcher, "changing this study"), build_progress() as progress:
         graphs = prepare(study, progress)
     skipped = graphs.provenance.get("skipped", [])
     if as_json:
@@ -38,12 +39,12 @@ def build(study: Study, as_json: bool) -> None:
 @study_arguments
 @json_option
 def inspect(study: Study, as_json: bool) -> None:
-    """Audit the data of CONFIG: ranges, missing and duplicated targets, equivalent structures."""
+    """Audit the data of CONFIG: ranges, missing and duplicated targets, equivalent structures. Changes nothing."""
     from ensemble_mtl.cli.progress import build_progress
     from ensemble_mtl.data import audit, build
 
     with build_progress() as progress:
-        graphs = build.ensure(study.config, study.data, study.raw, progress)
+        graphs = build.look(study.config, study.data, progress)
     found = audit.audit(graphs)
     if as_json:
         print_json(found.to_json())

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
-from ensemble_mtl.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED
+from ensemble_mtl.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED, IncompleteStudyError
 from ensemble_mtl.study import Study
 
 
@@ -30,16 +30,20 @@ def collect(study: Study) -> dict[str, Any]:
     """Gather and write; returns the summary."""
     from ensemble_mtl import gather
 
+    if set(study.states().values()) <= {"missing"} and not study.orphans():
+        raise IncompleteStudyError(f"{study.root}: no member has been trained yet; start with `ensemble-mtl run`")
     summary = gather.gather(study)
     gather.write(study, summary)
     return summary
 
 
 def show(summary: dict[str, Any]) -> None:
-    """Print the summary's tables."""
-    from ensemble_mtl.report import tables
+    """Print the summary's tables, and last the answer."""
+    from ensemble_mtl.report import tables, verdicts
 
     tables.show(summary)
+    for verdict in verdicts.headlines(summary):
+        print(f"{verdict.task}: {verdict.text}. {verdict.detail}")
 
 
 def exit_code(summary: dict[str, Any]) -> int:

@@ -26,7 +26,7 @@ VERBS = {
 
 
 _FAULTS = """
-ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EIO ESTALE ENOTDIR EEXIST EISDIR ENAMETOOLONG ENOTEMPTY EMFILE ENOMEM
+ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EIO ESTALE ENOTDIR EEXIST EISDIR ENAMETOOLONG ENOENT ENOTEMPTY EMFILE ENOMEM
 """
 ENVIRONMENT_FAULTS = {getattr(errno, name) for name in _FAULTS.split()}
 """Faults of disks and paths, which are not ours: told in one line."""
@@ -89,5 +89,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in ENVIRONMENT_FAULTS:
             raise
-        print(f"error: {error}; what was finished before is intact, and the same command continues", file=sys.stderr)
+        print(
+            f"error: {error}; what was finished before is intact; mend this, and the same command continues",
+            file=sys.stderr,
+        )
         sys.exit(EXIT_BAD_INPUT)

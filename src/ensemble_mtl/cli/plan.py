@@ -23,9 +23,10 @@ def command(study: Study, measure: bool, as_json: bool) -> None:
     """List the members of CONFIG: the same bytes every time, and an estimate of the time once it is measured."""
     if measure:
         from ensemble_mtl.cli.progress import build_progress
+        from ensemble_mtl.heartbeat import only_one
         from ensemble_mtl.timing import measure as measure_time
 
-        with build_progress() as progress:
+        with only_one(study.launcher, "changing this study"), build_progress() as progress:
             measure_time(study, progress)
     content = describe(study)
     if as_json:

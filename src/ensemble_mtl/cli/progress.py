@@ -46,7 +46,10 @@ class TrainingProgress:
             self._at.pop(event["member"], None)
             self._done += event["event"] == "done"
             self._failed += event["event"] == "failed"
-        if event["event"] == "failed":
+        if event["event"] == "stopping":
+            now = "workers are killed" if event["killed"] else "workers checkpoint after their present epoch"
+            note(f"stopping: {now}")
+        elif event["event"] == "failed":
             note(f"member {event['member']} failed: {event['error']}")
         elif event["event"] == "retry":
             note(f"{event['error']}; {len(event['members'])} member(s) are given to a new one")

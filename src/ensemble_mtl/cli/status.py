@@ -75,10 +75,10 @@ def _print(found: dict[str, Any]) -> None:
     for failure in found["failures"]:
         print(f"failed: {label(failure['subset'])} seed {failure['seed']} ({failure['id']}): {failure.get('error')}")
     if found["orphans"]:
-        print(f"{found['orphans']} result(s) in the directory belong to another configuration")
+        print(f"{found['orphans']} result(s) in the directory belong to another configuration (or to other --set)")
     if found["seconds_left_at_most"]:
         print(f"at most {duration(found['seconds_left_at_most'])} left")
     if found["done"] == found["total"]:
         note("next: `ensemble-mtl report CONFIG`")
-    elif not found["running"]:
+    elif not found["running"] and not found["orphans"]:
         note("next: `ensemble-mtl run CONFIG` trains what is missing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ensemble_mtl.cli.common import json_option, print_json, study_arguments
+from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
 from ensemble_mtl.plan import label, subsets
 from ensemble_mtl.study import Study
 
@@ -16,6 +16,9 @@ def command(study: Study, as_json: bool) -> None:
     """Check CONFIG; every fault is named with its line."""
     names = [label(subset) for subset in subsets(study.config)]
     num_members = len(study.members())
+    path = getattr(study.config.data, "path", None)
+    if path is not None and not path.exists():
+        note(f"warning: data.path: {path} is not on this machine")
     if as_json:
         print_json({"valid": True, "name": study.config.name, "members": num_members, "subsets": names})
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,29 +48,54 @@ def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress, accep
         StoreError: there is a store, but it is corrupt.
         OSError: the store cannot be written.
     """
+    wanted, fingerprint = _wanted(config)
+    found = _current(path, wanted, fingerprint)
+    if found is not None:
+        return found
+    built = _build(config, raw, progress, wanted, fingerprint)
+    accept(built)
+    _remove_stale(path)
+    graph_store.save(path, built)
+    return built
+
+
+def look(config: StudyConfig, path: Path, progress: Progress) -> GraphStore:
+    """The same graphs as :func:`ensure` would give, without changing any file of the study."""
+    wanted, fingerprint = _wanted(config)
+    found = _current(path, wanted, fingerprint)
+    if found is not None:
+        return found
+    with tempfile.TemporaryDirectory() as raw:
+        return _build(config, Path(raw), progress, wanted, fingerprint)
+
+
+def _wanted(config: StudyConfig) -> tuple[dict[str, Any], Any]:
+    """What a store must have been built with: the options, and a fingerprint of the raw files."""
     source = registry.load("sources", config.data.name)
     # by value, not by place: a study and its raw files may move together
-    wanted = {
+    options = {
         "data": _plain(config.data.model_dump(mode="python"), full_paths=False),
         "graph": config.graph.model_dump(mode="json", include=_GRAPH_KEYS),
     }
-    fingerprint = source.fingerprint(config.data) if hasattr(source, "fingerprint") else {}
-    if path.exists():
-        found = graph_store.load(path)
-        unchanged = fingerprint in (None, found.provenance.get("fingerprint"))
-        if unchanged and found.provenance.get("options") == wanted:
-            return found
-    data = source.read(config.data, raw=raw, progress=progress)
+    return options, source.fingerprint(config.data) if hasattr(source, "fingerprint") else {}
+
+
+def _current(path: Path, wanted: dict[str, Any], fingerprint: Any) -> GraphStore | None:
+    if not path.exists():
+        return None
+    found = graph_store.load(path)
+    unchanged = fingerprint in (None, found.provenance.get("fingerprint"))
+    return found if unchanged and found.provenance.get("options") == wanted else None
+
+
+def _build(config: StudyConfig, raw: Path, progress: Progress, wanted: dict[str, Any], fingerprint: Any) -> GraphStore:
+    data = registry.load("sources", config.data.name).read(config.data, raw=raw, progress=progress)
     provenance = {
         "source": _plain(config.data.model_dump(mode="python"), full_paths=True),
         "options": wanted,
         "fingerprint": fingerprint,
     }
-    built = graph_store.build(data, config.graph, provenance)
-    accept(built)
-    _remove_stale(path)
-    graph_store.save(path, built)
-    return built
+    return graph_store.build(data, config.graph, provenance)
 
 
 def _remove_stale(path: Path) -> None:

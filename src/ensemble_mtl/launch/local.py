@@ -113,6 +113,7 @@ class _Pool:
 
     def _interrupt(self, number: int, frame: object) -> None:
         again, self.interrupted = self.interrupted, True
+        self.observe({"event": "stopping", "killed": again})
         for worker in self.workers:
             # asked once, a worker finishes its epoch and checkpoints; asked twice, it is killed
             worker.process.kill() if again else worker.process.terminate()

@@ -67,7 +67,7 @@ def errors(summary: Summary, metric: str, fraction: float) -> Table:
         row = [Cell(row_name(subset))]
         for task in summary["tasks"]:
             cell = cells.get((tuple(subset), task))
-            row.append(Cell() if cell is None else _error_cell(cell, tuple(subset) in best[task], scaled))
+            row.append(Cell() if cell is None else _error_cell(cell, tuple(subset) == best[task], scaled))
         rows.append(tuple(row))
     name = metric.removesuffix("_scaled").upper()
     what = f"Test {name}, {_scale(summary) if scaled else 'physical units'}"
@@ -123,8 +123,10 @@ def cost(summary: Summary) -> Table:
     )
     caption = (
         "Time ratio: sum of the mean times of the single-task models over that of the multi-task model; above 1 the "
-        "multi-task model is cheaper. The deviation is propagated from those of the times, between stacks."
+        "multi-task model is cheaper."
     )
+    if any(row["std_ratio"] is not None for row in summary["cost"]):
+        caption += " The deviation is propagated from those of the times, between stacks."
     if any(not row["comparable"] for row in summary["cost"]):
         caption += " Not like for like: timed on different devices, or in stacks of different sizes."
     header = ("Trained", "Time together", "Time alone", "Ratio", "Weights together", "Weights alone")
@@ -197,14 +199,10 @@ def percent_interval(interval: list[float] | None) -> str:
     return "–" if interval is None else f"{signed(interval[0])} … {signed(interval[1])} %"
 
 
-def _best(cells: list[Row]) -> set[tuple[str, ...]]:
-    """The subset of the lowest mean, and those whose interval overlaps its own; none if that is all."""
-    known = [cell for cell in cells if cell["ci95"] is not None]
-    if len(known) < 2:
-        return set()
-    first = min(known, key=lambda cell: float(cell["mean"]))
-    level = [tuple(cell["subset"]) for cell in known if cell["ci95"][0] <= first["ci95"][1]]
-    return set(level) if len(level) < len(known) else set()
+def _best(cells: list[Row]) -> tuple[str, ...] | None:
+    """The subset of the lowest mean; None where there is nothing to compare it with."""
+    known = [cell for cell in cells if cell["mean"] is not None]
+    return tuple(min(known, key=lambda cell: float(cell["mean"]))["subset"]) if len(known) > 1 else None
 
 
 def _error_cell(cell: Row, best: bool, scaled: bool) -> Cell:
@@ -224,7 +222,7 @@ def _error_caption(summary: Summary) -> str:
     caption = f"Mean ± sample standard deviation (ddof 1) over {span} members, which differ in {_varies(summary)}. "
     if not summary["complete"]:
         caption += "(k/n): k of n planned members are in. "
-    caption += "Bold: lowest mean of the column, with those whose 95 % interval overlaps its own."
+    caption += "Bold: lowest mean of the column; whether a difference means anything, the comparisons say."
     named = [f"{task}: {info['label']}" for task, info in summary["tasks"].items() if info["label"] != task]
     return f"{caption} {'; '.join(named)}." if named else caption
 
