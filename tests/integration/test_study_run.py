@@ -335,7 +335,7 @@ def test_changed_data_are_refused_once_members_are_trained(tmp_path: Path) -> No
     changed.write_text(changed.read_text().replace("-1.00", "-2.00", 1).replace("0.000000", "0.000001", 1))
     again = call("run", config, "--no-report")
     assert again.returncode == 2
-    assert "trained on data" in again.stderr
+    assert "trained on other data" in again.stderr
     assert "Traceback" not in again.stderr
     assert call("gather", config).returncode == 0  # the store that they were trained on is still there
 
