@@ -258,6 +258,22 @@ def test_results_of_another_configuration_are_said_to_be_so(finished: Path) -> N
     assert "6 result(s) in the directory belong to another configuration" in shown.stdout
 
 
+def test_looking_into_other_data_changes_nothing(finished: Path) -> None:
+    root = finished.parent / "studies/tiny"
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    looked = call("data", "inspect", finished, "--set", "data.num_configurations=50", "--set", "graph.radius=9")
+    assert looked.returncode == 0, looked.stderr
+    assert "\n50 graphs, 800 atoms" in looked.stdout
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    refused = call("run", finished, "--set", "graph.radius=9", "--no-report")
+    assert refused.returncode == 2
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*.*")} == {
+        p: t for p, t in before.items() if p.suffix
+    }
+    assert "use another name or --out DIR" in refused.stderr
+    assert call("gather", finished).returncode == 0
+
+
 @pytest.mark.parametrize("out", ["taken", "taken/below"])
 def test_a_study_directory_that_is_a_file_is_one_clear_error(tmp_path: Path, out: str) -> None:
     config = write(tmp_path)

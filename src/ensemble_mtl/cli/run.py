@@ -44,7 +44,6 @@ def execute(study: Study) -> bool:
     from ensemble_mtl.heartbeat import only_one
 
     with only_one(study.launcher, "running this study"):
-        write_plan(study)
         return _execute(study)
 
 
@@ -56,6 +55,7 @@ def _execute(study: Study) -> bool:
 
     with build_progress() as progress:
         prepare(study, progress)
+    write_plan(study)
     _set_aside_damaged(study)
     _wait_for_silence(study)
     states = study.states()
