@@ -76,6 +76,22 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
 
+def trainer(root: Path, waited_for: str = "running.json") -> int:
+    """Wait until some member has the file ``waited_for``; the process that trains this member."""
+
+    def found() -> list[int]:
+        pids = []
+        for path in root.glob(f"members/*/*/{waited_for}"):
+            try:
+                pids.append(int(json.loads((path.parent / "running.json").read_text())["pid"]))
+            except OSError:
+                continue  # it has just ended
+        return pids
+
+    wait_until(lambda: bool(found()))
+    return found()[0]
+
+
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

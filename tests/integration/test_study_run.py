@@ -12,7 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import TINY, alive, call, command, kill_group, numbers, results, start, status, wait_until, workers, write
+from studies import (
+    TINY,
+    alive,
+    call,
+    command,
+    kill_group,
+    numbers,
+    results,
+    start,
+    status,
+    trainer,
+    wait_until,
+    workers,
+    write,
+)
 
 from ensemble_mtl import results as member_results
 from ensemble_mtl.data import store
@@ -173,8 +187,7 @@ def test_workers_die_with_their_launcher_and_the_next_run_does_the_rest(tmp_path
 def test_a_killed_worker_costs_its_siblings_nothing(tmp_path: Path, undisturbed: Path) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     running = start("run", config, "--no-report")
-    wait_until(lambda: any(root.glob("members/*/*/checkpoint.pt")))
-    os.kill(workers(running.pid)[0], signal.SIGKILL)
+    os.kill(trainer(root, "checkpoint.pt"), signal.SIGKILL)
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 0, output
     assert "SIGKILL" in output
@@ -185,8 +198,7 @@ def test_a_shard_that_always_dies_fails_alone(tmp_path: Path) -> None:
     config = write(tmp_path, LONG.replace("launch: {", "launch: {retries: 0, "))
     root = tmp_path / "studies/tiny"
     running = start("run", config, "--no-report")
-    wait_until(lambda: any(root.glob("members/*/*/running.json")))
-    os.kill(workers(running.pid)[0], signal.SIGKILL)
+    os.kill(trainer(root), signal.SIGKILL)
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 1, output
     found = status(config)
