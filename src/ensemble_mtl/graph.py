@@ -8,8 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_mtl.units import BOHR_IN_ANGSTROM as BOHR_IN_ANGSTROM
-
 Level = Literal["graph", "node"]
 
 FloatArray = NDArray[np.float64]

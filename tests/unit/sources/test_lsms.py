@@ -9,8 +9,9 @@ from alloys import data, silent
 from pydantic import ValidationError
 
 from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import BOHR_IN_ANGSTROM, SourceData
+from ensemble_mtl.graph import SourceData
 from ensemble_mtl.sources import _parallel, lsms
+from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
 
 @pytest.fixture

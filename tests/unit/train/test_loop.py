@@ -82,7 +82,7 @@ def test_a_task_that_a_member_does_not_learn_cannot_fail_it():
 
 @pytest.mark.parametrize("schedule", ["plateau", "cosine"])
 def test_leaving_and_joining_change_no_number(schedule):
-    problem = make(STORE, schedule=schedule, optimizer={"name": "adam", "eps": 1e-2})  # eps: see test_reference
+    problem = make(STORE, schedule=schedule, optimizer={"name": "adam", "eps": 1e-2})  # eps: see test_step
     whole, parted = start(problem, [0, 1, 2]), start(problem, [0, 1, 2])
     for _ in range(2):
         run_epoch(problem, whole, both(problem, 3))

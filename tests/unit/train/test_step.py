@@ -22,7 +22,9 @@ EPOCHS = 5  # of four batches
 @pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
 def test_a_member_s_numbers_do_not_depend_on_its_stack(conv, store):
-    problem = make(store, conv=conv, optimizer={"name": "adam", "eps": 1e-2})  # eps: see test_reference
+    # A bias before a batch norm has gradient 0 up to rounding, which Adam's default eps of 1e-8
+    # scales up; with 1e-2 it stays rounding. PNA at the default: the bit-for-bit test below.
+    problem = make(store, conv=conv, optimizer={"name": "adam", "eps": 1e-2})
     weights = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     stacked = start(problem, [3, 4, 5])
     losses = torch.stack([train_epoch(problem, stacked, weights) for _ in range(EPOCHS)])
@@ -138,7 +140,7 @@ def test_batches_cover_every_graph_once_in_an_order_of_the_epoch_and_the_split()
 def test_a_pna_member_is_the_same_bit_for_bit_in_a_stack_of_any_size(width, dtype):
     problem = make(lattice_store(40), conv="pna", width=width, dtype=dtype, batch_size=16)
     states = {size: start(problem, [7, 8, 9, 10][:size]) for size in (1, 2, 4)}
-    for _ in range(3):
+    for _ in range(7):  # of three batches
         losses = {size: train_epoch(problem, state, both(problem, size)) for size, state in states.items()}
     for size in (1, 2):
         assert torch.equal(losses[size][0], losses[4][0])
