@@ -1,6 +1,7 @@
 # make setup | run | test | check | bench - everything happens in .venv of this folder.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS := $(shell echo $$(($$(nproc) + 1)))  # many tests wait for daemons and time limits
 export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -8,17 +9,21 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/.ready: .venv/.installed  # with every launcher, and what tests and checks need
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-run: setup  ## a whole study on the embedded default: 84 members, table, report
+run: .venv/.installed  ## a whole study on the embedded default: 84 members, table, report
 	$(BIN)/ensemble-mtl run configs/quickstart.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 check: setup  ## lint, format, types, import contracts, every shipped configuration
 	$(BIN)/ruff check .

@@ -1,25 +1,30 @@
-"""Run every benchmark and write its table to ``docs/benchmarks/``."""
+"""Run the benchmarks and write their tables to ``docs/benchmarks/``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from benchmarks import training
+from benchmarks import scheduling, training
+
+BENCHMARKS = {"training": training, "scheduling": scheduling}
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved repetitions; the median is reported")
+    parser.add_argument("--only", choices=BENCHMARKS, help="run this one")
+    parser.add_argument("--rounds", type=int, help="interleaved repetitions; each benchmark has its own default")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/benchmarks")
     arguments = parser.parse_args()
-    table = training.run(arguments.rounds)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "training.md"
-    path.write_text(table)
-    print(table)
-    print(f"wrote {path}")
+    for name, benchmark in BENCHMARKS.items():
+        if arguments.only in (None, name):
+            table = benchmark.run(arguments.rounds or benchmark.ROUNDS)
+            path = arguments.out / f"{name}.md"
+            path.write_text(table)
+            print(table)
+            print(f"wrote {path}")
 
 
 main()

@@ -24,6 +24,7 @@ from ensemble_mtl.study import Study
 from ensemble_mtl.train.state import initial
 from ensemble_mtl.train.step import Problem, batches, losses_and_gradient
 
+ROUNDS = 7
 STACKS = (1, 4, 12)
 STEPS = 4
 

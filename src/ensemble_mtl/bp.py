@@ -25,6 +25,9 @@ from ensemble_mtl.errors import StoreError
 
 _META = "__meta__"
 _SPACE_MARGIN = 1 << 20
+_OVERHEAD_BYTES = 1 << 16
+_OVERHEAD_BYTES_PER_ARRAY = 1 << 10
+"""Room for ADIOS2's own metadata and the manifest, in whole blocks; several times what was found."""
 
 
 def save(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Any) -> None:
@@ -68,7 +71,7 @@ def load(path: Path, wanted: Iterable[str] | None = None) -> tuple[dict[str, NDA
     for name in chosen:
         if name not in specs:
             raise StoreError(f"{path}: has no array {name!r}; it holds {', '.join(specs) or 'none'}")
-    from adios2 import FileReader
+    FileReader = _adios2().FileReader
 
     try:
         with FileReader(str(path)) as reader:
@@ -107,6 +110,14 @@ def verify(path: Path) -> Specs:
     return bp_manifest.verify(path)
 
 
+def _adios2() -> Any:
+    """The library; it looks for its settings in the home folder, and crashes the process where none is named."""
+    os.environ.setdefault("HOME", "/")
+    import adios2
+
+    return adios2
+
+
 def _meta_text(path: Path, meta: Any) -> str:
     try:
         return json.dumps(meta, allow_nan=False)
@@ -127,10 +138,11 @@ def _spec(path: Path, name: str, array: NDArray[Any]) -> list[Any]:
 
 
 def _write_bp(folder: Path, arrays: Mapping[str, NDArray[Any]], text: str) -> None:
-    from adios2 import Stream
+    Stream = _adios2().Stream
 
     prepared = {name: _plain(array) for name, array in arrays.items() if np.size(array)}
     num_bytes = len(text) + sum(array.nbytes for array in prepared.values())
+    _require_space(folder, num_bytes + _OVERHEAD_BYTES + _OVERHEAD_BYTES_PER_ARRAY * len(prepared))
     try:
         with Stream(str(folder), "w") as stream:
             stream.write(_META, text)
@@ -143,6 +155,22 @@ def _write_bp(folder: Path, arrays: Mapping[str, NDArray[Any]], text: str) -> No
     written = sum(file.stat().st_size for file in folder.iterdir())
     if written < num_bytes:
         raise _write_error(folder, num_bytes, f"{written} bytes of {num_bytes} arrived")
+
+
+def _require_space(folder: Path, num_bytes: int) -> None:
+    """Raise OSError unless the disk, and the user's share of it, has room.
+
+    On a full disk ADIOS2 does not fail, it aborts the process; so the room is taken for a moment.
+    """
+    place = folder.with_suffix(".room")
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        os.posix_fallocate(descriptor, 0, num_bytes)
+    except OSError as error:
+        raise OSError(error.errno, f"{os.strerror(error.errno or 0)} ({num_bytes} bytes needed)", str(folder)) from None
+    finally:
+        os.close(descriptor)
+        place.unlink()
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

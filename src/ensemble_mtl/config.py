@@ -33,6 +33,12 @@ def _lists_of_tasks(value: Any) -> Any:
     return value
 
 
+def _uses_edges(model: ModelConfig) -> bool:
+    trunk = registry.load("models.trunk", model.trunk)
+    # more than one feature, since a trunk may put a constant in place of none
+    return bool(trunk.parameters(1, 2, model) != trunk.parameters(1, 0, model))
+
+
 def _unfit_name(name: str, names: list[str]) -> str:
     """What is wrong with a task's name, or nothing."""
     if not TASK_NAME.fullmatch(name):
@@ -63,7 +69,7 @@ class StudyConfig(Section):
     fractions: tuple[float, ...] = (1.0,)
     """Shares of the training part used; the validation and test parts stay the same."""
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
-    model: ModelConfig = Field(default_factory=ModelConfig)
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
     train: TrainConfig = Field(default_factory=TrainConfig)
     probes: ProbeConfig | None = Field(default_factory=ProbeConfig)
     launch: LaunchConfig = Field(default_factory=LaunchConfig)
@@ -104,7 +110,7 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> StudyConfig:
-        found = [*self._unfit_subsets(), *self._unfit_targets(), *self._unfit_probes()]
+        found = [*self._unfit_subsets(), *self._unfit_targets(), *self._unfit_graph(), *self._unfit_probes()]
         if found:
             raise mistakes(found)
         return self
@@ -121,14 +127,37 @@ class StudyConfig(Section):
             seen.add(key)
 
     def _unfit_targets(self) -> Iterator[Mistake]:
-        """Targets that the source does not offer, if it declares them (``TARGETS``) whatever the raw files."""
-        if self.data.name not in registry.names("sources"):
-            return
-        declared = getattr(registry.load("sources", self.data.name), "TARGETS", None)
-        known = None if declared is None else [info.name for info in declared]
+        """Targets that the source does not offer, if it declares them: ``TARGETS``, or ``declared(options)``."""
+        source = self._source()
+        known = [info.name for info in getattr(source, "TARGETS", ())]
+        if hasattr(source, "declared"):
+            known = [info.name for info in source.declared(self.data)]
         for name, task in self.tasks.items():
-            if known is not None and task.target not in known:
+            if known and task.target not in known:
                 yield Mistake(("tasks", name, "target"), registry.unknown(task.target, known), task.target)
+
+    def _unfit_graph(self) -> Iterator[Mistake]:
+        """A radius where the source gives bonds (``GIVES_BONDS``), and kinds of bonds where it does not, or no use."""
+        if not self._source():
+            return
+        gives, graph, default = getattr(self._source(), "GIVES_BONDS", False), self.graph, GraphConfig()
+        bonds = list(graph.bonds) if isinstance(graph.bonds, tuple) else graph.bonds  # as it was written
+        for key in ("radius", "radius_unit", "periodic"):
+            if gives and getattr(graph, key) != getattr(default, key):
+                text = f"data {self.data.name!r} gives the bonds itself, so no neighbours are searched; leave it out"
+                yield Mistake(("graph", key), text, getattr(graph, key))
+        if gives and self.model.edge_basis is not None:
+            text = f"data {self.data.name!r} gives bonds without lengths; leave it out, and set graph.bonds"
+            yield Mistake(("model", "edge_basis"), text, self.model.edge_basis)
+        if bonds is not None and not gives:
+            text = f"data {self.data.name!r} gives no bonds; leave it out (model.edge_basis expands lengths)"
+            yield Mistake(("graph", "bonds"), text, bonds)
+        elif bonds is not None and not _uses_edges(self.model):
+            yield Mistake(("graph", "bonds"), "the model has no use for features of edges; leave it out", bonds)
+
+    def _source(self) -> Any:
+        """The source's module, None if it is not of this package."""
+        return registry.load("sources", self.data.name) if self.data.name in registry.names("sources") else None
 
     def _unfit_probes(self) -> Iterator[Mistake]:
         last = self.train.epochs

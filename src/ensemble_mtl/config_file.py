@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ensemble_mtl import config_faults
 from ensemble_mtl.checked import Location
@@ -17,6 +17,7 @@ from ensemble_mtl.errors import ConfigError
 
 Origins = dict[tuple[str, ...], str]
 """Where each key was written: ``study.yaml:3``, or ``--set train.epochs=3``."""
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,24 +43,50 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> StudyConfig:
         ConfigError: the file cannot be read, is not YAML, or does not describe a study;
             the message names the file, the line and the key of every fault.
     """
+    data, origins = read(path, "study", "'name', 'data' and 'tasks'")
+    for override in overrides:
+        _override(data, origins, override)
+    return check(StudyConfig, data, origins, path)
+
+
+def read(path: Path, what: str, keys: str) -> tuple[dict[str, Any], Origins]:
+    """The mapping that the YAML file ``path`` holds, and where each key stands.
+
+    Args:
+        path: the file.
+        what: what the file should describe, for the message if it does not.
+        keys: what must be in it, likewise.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no mapping.
+    """
     try:
         text = path.read_text()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a study's YAML file") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a {what}'s YAML file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file ({error.reason} at byte {error.start})") from None
-    data, origins = _parse(path, text)
-    for override in overrides:
-        _override(data, origins, override)
+    data, origins = _parse(path, text, what)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping with {keys}, got {type(data).__name__}")
+    return data, origins
+
+
+def check(model: type[Model], data: dict[str, Any], origins: Origins, path: Path) -> Model:
+    """``data`` as a ``model``; paths in it resolve against the folder of ``path``.
+
+    Raises:
+        ConfigError: it is none; the message names the file, the line and the key of every fault.
+    """
     try:
-        return StudyConfig.model_validate(data, context={"base": path.resolve().parent})
+        return model.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
-        faults = config_faults.explain(error, StudyConfig, data)
+        faults = config_faults.explain(error, model, data)
         lines = [f"{_origin(where, origins, str(path))}: {_dotted(where)}: {text}" for where, text in faults]
         raise ConfigError("\n".join(lines)) from None
 
 
-def _parse(path: Path, text: str) -> tuple[dict[str, Any], Origins]:
+def _parse(path: Path, text: str, what: str) -> tuple[Any, Origins]:
     origins: Origins = {}
     try:
         data = _read(text, (), origins, lambda line: f"{path}:{line}")
@@ -70,9 +97,7 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], Origins]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of too many digits
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply; expected a study's YAML file") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping with 'name', 'data' and 'tasks', got {type(data).__name__}")
+        raise ConfigError(f"{path}: nested too deeply; expected a {what}'s YAML file") from None
     return data, origins
 
 
@@ -147,6 +172,8 @@ def _override(data: dict[str, Any], origins: Origins, text: str) -> None:
     parsed = _override_value(text, value, keys, origins)
     inner = place.get(keys[-1])
     if isinstance(inner, dict) and isinstance(parsed, str) and "name" in inner:
+        if inner["name"] == parsed:  # it is that already, and keeps its options
+            return
         place[keys[-1]] = {"name": parsed}
     else:
         place[keys[-1]] = parsed

@@ -32,6 +32,19 @@ class TargetInfo:
 
 
 @dataclass(frozen=True)
+class Bonds:
+    """Edges that a source knows by itself; a single atom has none.
+
+    Attributes:
+        edge_index: ``[2, E]`` int64, atoms from 0; each bond stands in it in both directions.
+        kind: ``[E]`` int64, index into ``SourceData.bond_kinds``, the same in both directions.
+    """
+
+    edge_index: IntArray
+    kind: IntArray
+
+
+@dataclass(frozen=True)
 class Graph:
     """One structure with its targets, as read from raw files.
 
@@ -42,6 +55,7 @@ class Graph:
         targets: target name -> ``[1]`` (graph level) or ``[num_nodes]`` (node level);
             NaN is a missing label.
         cell: ``[3, 3]`` lattice vectors as rows, in ångström, or None.
+        bonds: given instead of positions; edges are then these and no neighbour search is made.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Graph:
     positions: FloatArray | None
     targets: dict[str, FloatArray]
     cell: FloatArray | None = None
+    bonds: Bonds | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class SourceData:
         synthetic: True where the numbers come from a model and not from nature or
             first principles; every result then says so.
         notes: lines for the report (references used, provenance).
+        bond_kinds: what the kinds of given bonds are called; empty where positions make the edges.
     """
 
     graphs: list[Graph]
@@ -69,3 +85,4 @@ class SourceData:
     skipped: list[str] = field(default_factory=list)
     synthetic: bool = False
     notes: list[str] = field(default_factory=list)
+    bond_kinds: tuple[str, ...] = ()

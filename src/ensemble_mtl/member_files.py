@@ -12,6 +12,8 @@ from ensemble_mtl.study import Study
 
 STARTED = "started"
 """Begins the line of a member's log that stands for one attempt."""
+TAIL_BYTES = 8192
+"""More than two lines of metrics."""
 
 
 def record_failure(study: Study, member: Member, error: str, trace: str = "") -> None:
@@ -57,3 +59,20 @@ def _cut_metrics(study: Study, member: Member, epoch: int) -> None:
         except (ValueError, KeyError):
             break  # the line that a killed process was writing
     atomic.write_text(path, "".join(kept))
+
+
+def last_metrics(study: Study, member: Member) -> dict[str, Any] | None:
+    """The member's last whole line of metrics; None before its first epoch."""
+    try:
+        with open(study.metrics(member), "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            found: dict[str, Any] = json.loads(line)
+            return found
+        except ValueError:
+            continue  # being written, or cut off by the seek
+    return None

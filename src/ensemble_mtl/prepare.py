@@ -15,7 +15,7 @@ import numpy as np
 
 from ensemble_mtl import atomic, registry
 from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.data import build, store
+from ensemble_mtl.data import audit, build, store, vocabulary
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.data.normalizer import fit as fit_normalizer
@@ -56,6 +56,8 @@ def prepare(study: Study, progress: Progress) -> GraphStore:
         study.config, study.data, study.raw, progress, lambda graphs: _refuse_other_data(study, graphs)
     )
     check_targets(study.config, graphs)
+    _refuse_copies(study.config, graphs)
+    vocabulary.check(graphs, study.config.graph)
     module = registry.load("data.split", study.config.split.name)
     for seed in study.config.split_seeds:
         split = module.split(graphs, study.config.split, seed)
@@ -127,10 +129,24 @@ def check_targets(config: StudyConfig, graphs: GraphStore) -> None:
             raise DataError(f"tasks.{name}.target: {unknown(task.target, sorted(graphs.targets))}")
 
 
+def _refuse_copies(config: StudyConfig, graphs: GraphStore) -> None:
+    """A property that stands in the data under two names would count twice, and look like a gain from company."""
+    tasks = {task.target: name for name, task in config.tasks.items()}
+    told = getattr(config.data, "duplicates", None)
+    for one, other in audit.equal_targets(graphs, tasks) if told != "allow" else ():
+        remedy = ", or set data.duplicates: allow" if told else ""
+        raise DataError(
+            f"tasks.{tasks[one]}.target and tasks.{tasks[other]}.target: {one} and {other} are equal in every value, "
+            f"expected different properties; remove one of the tasks{remedy}"
+        )
+
+
 def _require_labels(config: StudyConfig, graphs: GraphStore, split: Split) -> None:
     """Early stopping and test errors mean nothing for a task without labels in their parts."""
     for name, task in config.tasks.items():
-        for part, chosen in split.parts.items():
+        # the smallest share of the training part lies in all others
+        parts = {**split.parts, "train": training_part(split, min(config.fractions))}
+        for part, chosen in parts.items():
             if np.isnan(part_targets(graphs, task.target, chosen)).all():
                 raise DataError(
                     f"tasks.{name}.target: no {task.target} is known in the {part} part; "

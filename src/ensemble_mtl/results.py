@@ -32,14 +32,23 @@ class ProbeResult:
         loss: the task's loss on the probe set.
         trace: estimate of tr H.
         trace_sem: standard error of ``trace``.
-        trace_samples: number of Hutchinson samples.
+        trace_samples: number of samples behind ``trace``.
         eig_min: smallest Ritz value.
         eig_max: largest Ritz value.
         orthogonality: max |QᵀQ − I| of the Lanczos basis.
-        num_matvecs: Hessian-vector products spent.
+        num_matvecs: Hessian-vector products of the density and quadratic forms of the trace.
         seconds: time spent on this task, per member of the stack.
         nodes: ``[starts, steps]`` Ritz values (quadrature nodes); NaN pads an early end.
         weights: ``[starts, steps]`` quadrature weights, each row sums to 1; 0 pads.
+        trace_degrees: degrees of freedom of Student's t in the interval trace ± t · trace_sem;
+            0 in results written before it was recorded, as are the following ones.
+        frobenius: estimate of ‖H‖_F.
+        frobenius_sem: its standard error; not a number for a single Lanczos run.
+        frobenius_runs: as each Lanczos run has it.
+        eigenvalues: the leading ones that converged, by magnitude.
+        residuals: ‖Hv − λv‖ of each; an eigenvalue lies as near.
+        pairs: other task -> ``gradient_cosine``, ``eigenvector_overlap``, ``wasserstein``,
+            ``energy_wasserstein`` (see :mod:`ensemble_mtl.probes.pairs`).
     """
 
     task: str
@@ -57,6 +66,13 @@ class ProbeResult:
     seconds: float
     nodes: NDArray[np.float64]
     weights: NDArray[np.float64]
+    trace_degrees: int = 0
+    frobenius: float = float("nan")
+    frobenius_sem: float = float("nan")
+    frobenius_runs: list[float] = field(default_factory=list)
+    eigenvalues: list[float] = field(default_factory=list)
+    residuals: list[float] = field(default_factory=list)
+    pairs: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,9 +182,17 @@ def read(folder: Path, *, predictions: bool = True) -> MemberResult:
 
 
 def _to_json(value: Any) -> Any:
-    """JSON has no NaN and no infinity; an estimate that overflowed is null."""
+    """JSON has no NaN and no infinity; an estimate that overflowed is null, at any depth."""
+    if isinstance(value, dict):
+        return {key: _to_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_to_json(inner) for inner in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _from_json(probe: dict[str, Any]) -> dict[str, Any]:
-    return {key: float("nan") if value is None else value for key, value in probe.items()}
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _from_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_from_json(inner) for inner in value]
+    return float("nan") if value is None else value

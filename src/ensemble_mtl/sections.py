@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    model_serializer,
     model_validator,
 )
 
 from ensemble_mtl import registry
-from ensemble_mtl.checked import DISTINCT, Checked
-from ensemble_mtl.components import ConvOptions, LauncherOptions, OptimizerOptions, ScheduleOptions
+from ensemble_mtl.checked import DISTINCT, Checked, Mistake, mistakes, nested
+from ensemble_mtl.components import DensityOptions, LauncherOptions, OptimizerOptions, ScheduleOptions, TraceOptions
 from ensemble_mtl.elements import PROTON_NUMBERS
 from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
@@ -36,22 +41,40 @@ class GraphConfig(Section):
     """Whether periodic images are neighbours; needs a source that knows its cell."""
     node_features: Literal["proton_number", "one_hot"] = "proton_number"
     """Input of each atom: its normalised proton number, or one entry per element."""
-    elements: Annotated[tuple[str, ...], DISTINCT] | None = None
-    """The elements of ``one_hot``, in order."""
+    elements: Annotated[Literal["found"] | tuple[str, ...], DISTINCT] | None = None
+    """The elements of ``one_hot``, in order, or ``found``: those that the data hold."""
+    bonds: Annotated[Literal["found"] | tuple[str, ...], DISTINCT] | None = None
+    """Kinds of bonds that become features of edges, one entry per kind, in order, or ``found``: those that the
+    data hold. For sources that give their own bonds; without it edges have no features."""
 
     @model_validator(mode="after")
     def _elements_for_one_hot(self) -> GraphConfig:
-        for symbol in self.elements or ():
+        for symbol in self.elements if isinstance(self.elements, tuple) else ():
             if symbol not in PROTON_NUMBERS:
                 raise ValueError(f"elements: got {symbol!r}, expected chemical symbols such as Fe")
+        if self.bonds == ():
+            raise ValueError("bonds: got none, expected kinds such as single; leave it out for no features of edges")
         if (self.node_features == "one_hot") != bool(self.elements):
             raise ValueError("node_features: one_hot and a list of elements go together; give both or neither")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # members' ids are hashes of this; those of studies from before the option must not change
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "bonds" or value is not None}
+
     @property
-    def num_node_features(self) -> int:
-        """Length of each atom's input."""
+    def num_node_features(self) -> int | None:
+        """Length of each atom's input; None if the data decide."""
+        if self.elements == "found":
+            return None
         return len(self.elements) if self.elements else 1
+
+    @property
+    def num_bond_features(self) -> int | None:
+        """Length of each bond's features, 0 if there are none; None if the data decide."""
+        return None if self.bonds == "found" else len(self.bonds or ())
 
     @property
     def radius_angstrom(self) -> float:
@@ -79,29 +102,50 @@ class NormalizeConfig(Section):
 
 
 class ModelConfig(Section):
-    """Trunk of graph convolutions with one head per task."""
+    """A trunk that all tasks share, with one head per task.
 
-    conv: ConvOptions = "pna"
-    layers: PositiveInt = 6
-    width: PositiveInt = 20
-    pooling: Literal["mean", "sum"] = "mean"
+    The trunk's own options stand beside these keys. Its file, ``models/trunk/<trunk>.py``, declares
+    them in an ``Options(ModelConfig)``, and every ``ModelConfig`` that is made is one of those.
+    """
+
+    trunk: str = "convolutions"
+    width: PositiveInt
+    """Features that the trunk gives each node and each graph, and that the heads read."""
     heads: tuple[PositiveInt, ...] = (50, 25)
     """Widths of the fully connected layers of each head, before its output."""
     edge_basis: PositiveInt | None = None
     """Number of Gaussians that expand the edge length into edge features; none if left out."""
 
-    @model_validator(mode="after")
-    def _edge_features_are_used(self) -> ModelConfig:
-        def uses_edges(conv: str) -> bool:
-            return bool(registry.load("models.conv", conv).EDGE_FEATURES)
+    def __new__(cls, **given: Any) -> Self:
+        """Of the trunk that is ``given``, so that ``ModelConfig(layers=2)`` is checked like a file's section."""
+        return super().__new__(_trunk_options(given) if cls is ModelConfig else cls)
 
-        if self.edge_basis is not None and not uses_edges(self.conv.name):
-            able = ", ".join(name for name in registry.names("models.conv") if uses_edges(name))
-            raise ValueError(
-                f"edge_basis: conv {self.conv.name!r} has no use for edge features; "
-                f"leave edge_basis out, or use one of {able}"
-            )
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_trunk(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if cls is not ModelConfig or not isinstance(value, dict):
+            return handler(value)
+        try:
+            options = _trunk_options(value)
+        except ValueError as error:
+            raise mistakes([Mistake(("trunk",), str(error), value["trunk"])]) from None
+        try:
+            return options.model_validate(value, context=info.context)
+        except ValidationError as error:
+            raise nested(error.errors(), options) from None
+
+    @model_serializer
+    def _whole(self) -> dict[str, Any]:
+        # Pydantic would leave out what only the trunk's own class declares. Members' ids are hashes of this; those
+        # of studies from before there was a choice of trunk must not change.
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        default = ModelConfig.model_fields["trunk"].default
+        return {name: value for name, value in values.items() if (name, value) != ("trunk", default)}
+
+
+def _trunk_options(given: dict[str, Any]) -> Any:
+    name = given.get("trunk", ModelConfig.model_fields["trunk"].default)
+    return registry.load("models.trunk", str(name)).Options
 
 
 class StoppingConfig(Section):
@@ -132,9 +176,18 @@ class ProbeConfig(Section):
     """When to probe: 0 is before training, ``end`` is the member's last epoch."""
     graphs: PositiveInt = 64
     """Size of the fixed probe set, drawn from the training part."""
+    trace: TraceOptions = "hutchinson"
+    """Estimator of the trace."""
     trace_samples: PositiveInt = 100
+    """Random vectors for the trace; the most of them, for an estimator that stops by itself."""
+    density: DensityOptions = "quadrature"
+    """Estimator of the spectral density."""
     lanczos_steps: PositiveInt = 30
+    """Steps of a Lanczos run."""
     lanczos_starts: PositiveInt = 1
+    """Runs from start vectors of their own; their spread is the error, so one run has none."""
+    leading: PositiveInt = 5
+    """Largest number of leading eigenpairs."""
 
 
 class LaunchConfig(Section):

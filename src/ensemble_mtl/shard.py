@@ -6,28 +6,58 @@ The only place that composes data, model, training, probes and results.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ensemble_mtl import prepare
+from ensemble_mtl.claims import Claim, Keeper, claim
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.data import degrees
-from ensemble_mtl.data.table import GraphTable, Inputs, edge_inputs, node_inputs
-from ensemble_mtl.errors import ConfigError, StoreError
-from ensemble_mtl.member_files import log
+from ensemble_mtl.data.table import GraphTable, inputs
+from ensemble_mtl.errors import ConfigError, EnsembleMTLError, StoreError
+from ensemble_mtl.member_files import log, record_failure
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
 from ensemble_mtl.models.spec import of_subset as spec_of_subset
 from ensemble_mtl.plan import Member, Subset
 from ensemble_mtl.prepare import Prepared
-from ensemble_mtl.stack import Control, MemberRun, Stack
+from ensemble_mtl.stack import Control, InterruptedTrainingError, MemberRun, Stack
 from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.state import StackState, initial, joined
 from ensemble_mtl.train.step import Problem
+
+
+def attempt(study: Study, planned: Mapping[str, Member], ids: Iterable[str], control: Control) -> None:
+    """Train the members as far as they go; a fault of this shard is theirs, and other shards go on.
+
+    Args:
+        study: the study.
+        planned: its members by id.
+        ids: the members of one shard; finished ones are left alone.
+        control: is told what happens, and asked whether to go on.
+
+    Raises:
+        InterruptedTrainingError: it was asked to stop, and everything is checkpointed.
+        OSError: not even the failure could be written.
+    """
+    left = [planned[key] for key in ids if not study.result(planned[key]).exists()]
+    if not left:
+        return
+    try:
+        run(study, left, control)
+    except InterruptedTrainingError:
+        raise
+    except Exception as error:
+        known = isinstance(error, EnsembleMTLError | OSError)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        for member in study.free(left):
+            record_failure(study, member, text, "" if known else traceback.format_exc())
+            control.tell({"event": "failed", "member": member.id, "error": text})
 
 
 def run(study: Study, members: Sequence[Member], control: Control) -> None:
@@ -35,12 +65,36 @@ def run(study: Study, members: Sequence[Member], control: Control) -> None:
 
     Args:
         study: the study; :func:`ensemble_mtl.prepare.prepare` has run.
-        members: of one subset, split and fraction; finished ones must not be among them.
+        members: of one subset, split and fraction. Those that are finished, and those that another living
+            process holds, are left alone.
         control: is told what happens, and asked whether to go on.
 
     Raises:
         InterruptedTrainingError: it was asked to stop, and everything is checkpointed.
     """
+    with Keeper(_claims(study, members)) as keeper:
+        mine = [member for member in members if keeper.held(study.claim(member))]
+        if others := [member.id for member in members if member not in mine]:
+            control.tell({"event": "held", "members": others})
+        if left := [member for member in mine if not study.result(member).exists()]:
+            _train(study, left, control, keeper)
+
+
+def _claims(study: Study, members: Sequence[Member]) -> list[Claim]:
+    """Claims on the members that no other process holds."""
+    made: list[Claim] = []
+    try:
+        for member in members:
+            if own := claim(study.claim(member)):
+                made.append(own)  # noqa: PERF401 - those made before a fault must be released
+    except BaseException:
+        for own in made:
+            own.release()
+        raise
+    return made
+
+
+def _train(study: Study, members: Sequence[Member], control: Control, keeper: Keeper) -> None:
     first = members[0]
     prepared = prepare.load(study, first.split)
     device = choose_device(study.config)
@@ -49,7 +103,7 @@ def run(study: Study, members: Sequence[Member], control: Control) -> None:
     by_epoch = itertools.groupby(sorted(started, key=lambda item: item[1].epoch), key=lambda item: item[1].epoch)
     for _, group in by_epoch:
         runs, states = zip(*group, strict=True)
-        Stack(study, problem, prepared, list(runs), joined(states), control).train()
+        Stack(study, problem, prepared, list(runs), joined(states), control, keeper).train()
 
 
 def _start(study: Study, problem: Problem, member: Member, device: torch.device) -> tuple[MemberRun, StackState]:
@@ -86,16 +140,16 @@ def make_problem(
 ) -> Problem:
     """Model and data of one shard, on ``device``."""
     graphs = prepared.store
-    basis = edge_inputs(graphs, config.graph.radius_angstrom, config.model.edge_basis)
+    seen = inputs(graphs, config.graph, prepared.input_normalizer, config.model.edge_basis)
     table = GraphTable(
         graphs,
-        Inputs(node_inputs(graphs, config.graph, prepared.input_normalizer), basis),
+        seen,
         {task: (config.tasks[task].target, prepared.normalizers[task]) for task in subset},
         getattr(torch, config.train.dtype),
         device,
     )
     train = prepare.training_part(prepared.split, fraction)
-    spec = spec_of_subset(config, subset)
+    spec = spec_of_subset(config, subset, seen.widths)
     model = Model(spec, degrees.of(graphs, train), table.node_tasks)
 
     def indices(part: np.ndarray) -> Tensor:

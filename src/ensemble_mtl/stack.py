@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from typing import Any
 import torch
 
 from ensemble_mtl import results
+from ensemble_mtl.claims import RENEWAL_SECONDS, Keeper
 from ensemble_mtl.errors import EnsembleMTLError
 from ensemble_mtl.evaluation import evaluate
-from ensemble_mtl.heartbeat import Heartbeat
-from ensemble_mtl.member_files import add_metrics, begin, log, record_failure
+from ensemble_mtl.member_files import add_metrics, begin, last_metrics, log, record_failure
 from ensemble_mtl.plan import Member
 from ensemble_mtl.prepare import Prepared
 from ensemble_mtl.probes.measure import measure
@@ -34,10 +35,17 @@ class Control:
     Attributes:
         tell: receives an event (a JSON object) per epoch, finished and failed member.
         stop: asked after every epoch; when true, all is checkpointed and training ends.
+        deadline: Unix time at which the machine is taken away; an epoch that cannot end
+            before it is not begun.
     """
 
     tell: Callable[[dict[str, Any]], None]
     stop: Callable[[], bool]
+    deadline: float = math.inf
+
+
+SAFETY = 1.2
+"""An epoch is begun if this many times the slowest one and the slowest checkpoint so far fit before the deadline."""
 
 
 class InterruptedTrainingError(EnsembleMTLError):
@@ -67,6 +75,7 @@ class Stack:
         runs: the members.
         state: theirs, in the same order.
         control: to be told and asked.
+        keeper: holds the claims on the members.
     """
 
     def __init__(
@@ -77,33 +86,52 @@ class Stack:
         runs: list[MemberRun],
         state: StackState,
         control: Control,
+        keeper: Keeper,
     ) -> None:
         self.study, self.problem, self.prepared = study, problem, prepared
-        self.runs, self.state, self.control = runs, state, control
+        self.runs, self.state, self.control, self.keeper = runs, state, control, keeper
         self.size, self.id = len(runs), uuid.uuid4().hex[:12]
         self.config = study.config
-        self._saved = time.monotonic()
+        self._saved = self._checked = time.monotonic()
+        self._slowest = self._saving = 0.0
 
     def train(self) -> None:
         """Train every member to its end."""
+        self._slowest = max(map(self._former_seconds, self.runs))
         for run in self.runs:
             begin(self.study, run.member, self.state.epoch)
-        with Heartbeat(self.study.heartbeat(run.member) for run in self.runs) as self._heartbeat:
-            if self.state.epoch == 0:
-                self._probe(0, range(len(self.runs)))
-            else:
-                self._end()  # killed between its last checkpoint and its result
-            while self.runs:
-                self._epoch()
+        if self.state.epoch == 0:
+            self._probe(0, range(len(self.runs)))
+        else:
+            self._end()  # killed between its last checkpoint and its result
+        while self.runs:
+            self._stay_in_time()
+            started = time.monotonic()
+            self._epoch()
+            self._slowest = max(self._slowest, time.monotonic() - started)
+
+    def _former_seconds(self, run: MemberRun) -> float:
+        """Seconds per epoch of this stack, judged by what the member met before."""
+        former = last_metrics(self.study, run.member) if self.state.epoch else None
+        return former["seconds"] * max(1.0, len(self.runs) / former["stack"]) if former else 0.0
+
+    def _stay_in_time(self) -> None:
+        left = self.control.deadline - time.time()
+        if left < SAFETY * (self._slowest + self._saving):
+            self._interrupt(
+                f"an epoch takes {self._slowest:.1f} s, and the machine is lent for {max(left, 0):.1f} s more"
+            )
+
+    def _interrupt(self, why: str) -> None:
+        self._checkpoint()
+        raise InterruptedTrainingError(f"stopped after epoch {self.state.epoch} ({why}); the same command continues")
 
     def _epoch(self) -> None:
         report = run_epoch(self.problem, self.state, self._weights())
+        self._leave_lost()
+        if not self.runs:
+            return
         self._record(report)
-        self._heartbeat.progress = {
-            "epoch": report.epoch,
-            "epochs": self.config.train.epochs,
-            "epoch_seconds": report.seconds,
-        }
         failed = torch.nonzero(report.failed).flatten().tolist()
         for row in failed:
             self._fail(row)
@@ -111,10 +139,19 @@ class Stack:
         self._probe(self.state.epoch, range(len(self.runs)))
         self._end()
         if self.runs and self.control.stop():
-            self._checkpoint()
-            raise InterruptedTrainingError(f"stopped after epoch {self.state.epoch}; the same command continues")
+            self._interrupt("as requested")
         if time.monotonic() - self._saved >= self.config.train.checkpoint_seconds:
             self._checkpoint()
+
+    def _leave_lost(self) -> None:
+        """Leave the members that another process took over while this one was stopped or cut off."""
+        if time.monotonic() - self._checked < RENEWAL_SECONDS:
+            return
+        self._checked = time.monotonic()
+        lost = [m for m, run in enumerate(self.runs) if not self.keeper.held(self.study.claim(run.member))]
+        for m in lost:
+            log(self.study, self.runs[m].member, "left to the process that took it over while this one was silent")
+        self._drop(lost)
 
     def _end(self) -> None:
         """Write the results of the members that have trained long enough."""
@@ -220,12 +257,14 @@ class Stack:
 
     def _leave(self, run: MemberRun, text: str) -> None:
         log(self.study, run.member, text)
-        self._heartbeat.drop(self.study.heartbeat(run.member))
+        self.keeper.release(self.study.claim(run.member))
 
     def _checkpoint(self) -> None:
+        started = time.monotonic()
         for row in range(len(self.runs)):
             self._save(row)
         self._saved = time.monotonic()
+        self._saving = max(self._saving, self._saved - started)
 
     def _save(self, row: int) -> None:
         run = self.runs[row]

@@ -7,11 +7,12 @@ There is no database: a finished member is its ``result.json``, a failed one its
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ensemble_mtl import heartbeat
+from ensemble_mtl import claims
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.plan import Member, label, members
 
@@ -48,9 +49,9 @@ class Study:
         return self.root / "timing.json"
 
     @property
-    def launcher(self) -> Path:
-        """The sign that a process is running the study."""
-        return self.root / "launcher.json"
+    def preparation(self) -> Path:
+        """The claim of the process that makes or changes what all members share."""
+        return self.root / "preparing.json"
 
     def split(self, seed: int) -> Path:
         """The split drawn with ``seed``."""
@@ -72,8 +73,8 @@ class Study:
         """The file that says why the member failed."""
         return self.folder(member) / "failed.json"
 
-    def heartbeat(self, member: Member) -> Path:
-        """The file that a worker renews while it trains the member."""
+    def claim(self, member: Member) -> Path:
+        """The claim of the process that trains the member."""
         return self.folder(member) / "running.json"
 
     def checkpoint(self, member: Member) -> Path:
@@ -88,9 +89,15 @@ class Study:
         """What the files say of the member."""
         if self.result(member).exists():
             return "done"
-        if heartbeat.read(self.heartbeat(member)):
+        if claims.holder(self.claim(member)):
             return "running"
         return "failed" if self.failure(member).exists() else "missing"
+
+    def free(self, members: Sequence[Member]) -> list[Member]:
+        """Those of ``members`` that have no result and that no living process holds."""
+        now = claims.file_system_time(self.root)
+        left = [member for member in members if not self.result(member).exists()]
+        return [member for member in left if not claims.holder(self.claim(member), now)]
 
     def orphans(self) -> list[Path]:
         """Results in the directory that belong to no planned member."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,9 @@ probes: {epochs: [0, end], graphs: 8, trace_samples: 3, lanczos_steps: 4}
 launch: {launcher: {name: local, workers: 2}}
 """
 """Three subsets (HM, H, M) of two seeds: six members, seconds of work."""
+
+LONG = TINY.replace("epochs: 3,", "epochs: 60, checkpoint_seconds: 0.2,").replace("seeds: 2", "seeds: 3")
+"""Nine members that train long enough to be killed on the way, with frequent checkpoints."""
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -117,4 +121,19 @@ def numbers(root: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
         probes = [{k: v for k, v in probe.items() if k != "seconds"} for probe in record["probes"]]
         found[name] = (record["metrics"], record["epochs"], record["best_epoch"], probes)
+    return found
+
+
+def weights(root: Path) -> dict[str, str]:
+    """Member id -> digest of its final state: last and best weights, buffers, moments of the optimiser."""
+    import torch
+
+    found = {}
+    for name, path in results(root).items():
+        tensors = torch.load(path.parent / "checkpoint.pt", weights_only=True)["tensors"]
+        digest = hashlib.sha256()
+        for key in sorted(tensors):
+            if key not in ("seconds", "stack_seconds"):
+                digest.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
+        found[name] = digest.hexdigest()
     return found

@@ -1,11 +1,9 @@
-"""Whole studies through the command line, undisturbed and disturbed."""
+"""Whole studies through the command line."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,25 +12,15 @@ import numpy as np
 import pytest
 from studies import (
     TINY,
-    alive,
     call,
     command,
-    kill_group,
-    numbers,
     results,
-    start,
     status,
-    trainer,
-    wait_until,
-    workers,
     write,
 )
 
 from ensemble_mtl import results as member_results
 from ensemble_mtl.data import store
-
-LONG = TINY.replace("epochs: 3,", "epochs: 60, checkpoint_seconds: 0.2,").replace("seeds: 2", "seeds: 3")
-"""Nine members that train long enough to be killed on the way, with frequent checkpoints."""
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +30,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = call("run", config)
     assert done.returncode == 0, done.stderr
     return config
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the long study, run without disturbance."""
-    config = write(tmp_path_factory.mktemp("undisturbed"), LONG)
-    done = call("run", config, "--no-report")
-    assert done.returncode == 0, done.stderr
-    return config.parent / "studies/tiny"
 
 
 def test_a_study_leaves_everything_that_it_names(finished: Path) -> None:
@@ -152,113 +131,6 @@ def test_plan_estimates_after_a_measurement(finished: Path) -> None:
     assert other["estimate"] is None  # it was measured for another study
 
 
-def test_kill_9_of_everything_loses_no_finished_member(tmp_path: Path, undisturbed: Path) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    running = start("run", config, "--no-report")
-    wait_until(lambda: len(results(root)) >= 2)
-    left = workers(running.pid)
-    kill_group(running)
-    wait_until(lambda: not any(alive(pid) for pid in left), 20)
-    before = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
-    assert 2 <= len(before) < 9
-    again = call("run", config, "--no-report")
-    assert again.returncode == 0, again.stderr
-    after = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
-    assert len(after) == 9
-    assert {name: after[name] for name in before} == before
-    assert numbers(root) == numbers(undisturbed)
-    logs = [path.read_text() for path in root.glob("members/*/*/log.txt")]
-    assert any(re.search(r"started at epoch [1-9]", text) for text in logs), "nothing was resumed from a checkpoint"
-
-
-def test_workers_die_with_their_launcher_and_the_next_run_does_the_rest(tmp_path: Path) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    running = start("run", config, "--no-report")
-    wait_until(lambda: any(root.glob("members/*/*/running.json")))
-    left = workers(running.pid)
-    assert len(left) == 2
-    running.kill()
-    running.communicate()
-    again = call("run", config, "--no-report")  # at once, while they may still be there
-    assert again.returncode == 0, again.stderr
-    assert not any(alive(pid) for pid in left)
-
-
-def test_a_killed_worker_costs_its_siblings_nothing(tmp_path: Path, undisturbed: Path) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    running = start("run", config, "--no-report")
-    os.kill(trainer(root, "checkpoint.pt"), signal.SIGKILL)
-    output, _ = running.communicate(timeout=300)
-    assert running.returncode == 0, output
-    assert "SIGKILL" in output
-    assert numbers(root) == numbers(undisturbed)
-
-
-def test_a_shard_that_always_dies_fails_alone(tmp_path: Path) -> None:
-    config = write(tmp_path, LONG.replace("launch: {", "launch: {retries: 0, "))
-    root = tmp_path / "studies/tiny"
-    running = start("run", config, "--no-report")
-    os.kill(trainer(root), signal.SIGKILL)
-    output, _ = running.communicate(timeout=300)
-    assert running.returncode == 1, output
-    found = status(config)
-    assert found["failed"] > 0
-    assert found["done"] + found["failed"] == 9
-    assert "signal SIGKILL" in found["failures"][0]["error"]
-    again = call("run", config, "--no-report")  # tries the failed ones again
-    assert again.returncode == 0
-    assert status(config)["done"] == 9
-
-
-def test_a_request_to_stop_checkpoints(tmp_path: Path, undisturbed: Path) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    running = start("run", config, "--no-report")
-    wait_until(lambda: any(root.glob("members/*/*/metrics.jsonl")))
-    running.send_signal(signal.SIGTERM)
-    output, _ = running.communicate(timeout=120)
-    assert running.returncode == 99, output
-    found = status(config)
-    assert found["running"] == 0
-    assert call("run", config, "--no-report").returncode == 0
-    assert numbers(root) == numbers(undisturbed)
-
-
-def test_two_runs_at_once_do_not_train_twice(tmp_path: Path) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    both = [start("run", config, "--no-report") for _ in range(2)]
-    outputs = [process.communicate(timeout=300)[0] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 2], outputs
-    assert "is running this study already" in "".join(outputs)
-    assert {path.read_text().count("started at epoch 0") for path in root.glob("members/*/*/log.txt")} == {1}
-    assert not (root / "launcher.json").exists()
-
-
-def test_a_member_that_is_tried_again_is_no_longer_failed(tmp_path: Path) -> None:
-    config, root = write(tmp_path, LONG.replace("epochs: 60", "epochs: 100000")), tmp_path / "studies/tiny"
-    assert call("data", "build", config).returncode == 0
-    failed = root / "members/HM" / json.loads(call("plan", config, "--json").stdout)["members"][0]["id"]
-    failed.mkdir(parents=True)
-    (failed / "failed.json").write_text('{"error": "formerly", "attempts": 1, "traceback": ""}')
-    assert status(config)["failed"] == 1
-    running = start("run", config, "--no-report")
-    wait_until(lambda: any(failed.glob("metrics.jsonl")))
-    running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=120)
-    assert running.returncode == 99
-    found = status(config)
-    assert (found["failed"], found["missing"]) == (0, 9)
-
-
-def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
-    config, root = write(tmp_path), tmp_path / "studies/tiny"
-    assert call("data", "build", config).returncode == 0
-    (root / "logs").write_text("a file where a folder is to be")
-    done = call("run", config, "--no-report")
-    assert done.returncode == 1
-    assert "no worker is left for" in done.stderr
-    assert "exit code 1" in done.stderr
-
-
 def test_results_of_another_configuration_are_said_to_be_so(finished: Path) -> None:
     root = finished.parent / "studies/tiny"
     before = (root / "summary.json").read_text()
@@ -296,51 +168,6 @@ def test_a_study_directory_that_is_a_file_is_one_clear_error(tmp_path: Path, out
     assert "Traceback" not in done.stderr
 
 
-def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
-    config = write(tmp_path, LONG.replace("epochs: 60", "epochs: 100000"))
-    running = start("run", config, "--no-report")
-    try:
-        wait_until(lambda: status(config)["seconds_left_at_most"] is not None)
-        found = status(config)
-        assert found["running"] > 0
-        assert found["seconds_left_at_most"] > 0
-        second = call("run", config, "--no-report")
-        assert second.returncode == 2
-        assert "is running this study already" in second.stderr
-    finally:
-        kill_group(running)
-
-
-def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path, undisturbed: Path) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    running = start("run", config, "--no-report")
-    wait_until(lambda: any(root.glob("members/*/*/checkpoint.pt")))
-    kill_group(running)
-    left = [path for path in root.glob("members/*/*/checkpoint.pt") if not (path.parent / "result.json").exists()]
-    left[0].write_bytes(left[0].read_bytes()[:1000])
-    assert call("run", config, "--no-report").returncode == 0
-    assert (left[0].parent / "checkpoint.damaged").exists()
-    assert "set aside" in (left[0].parent / "log.txt").read_text()
-    assert numbers(root) == numbers(undisturbed)
-
-
-def test_a_damaged_result_is_reported_and_not_averaged(tmp_path: Path) -> None:
-    config, root = write(tmp_path), tmp_path / "studies/tiny"
-    assert call("run", config, "--no-report").returncode == 0
-    victim = next(iter(results(root).values()))
-    data = next((victim.parent / "result.bp").glob("data.0"))
-    data.write_bytes(data.read_bytes()[:-10])
-    gathered = call("gather", config, "--json")
-    assert gathered.returncode == 3, gathered.stderr
-    summary = json.loads(gathered.stdout)
-    assert [row["id"] for row in summary["damaged"]] == [victim.parent.name]
-    assert {cell["members"] for cell in summary["cells"]} == {1, 2}
-    again = call("run", config, "--no-report")
-    assert again.returncode == 0
-    assert "set aside" in again.stderr
-    assert call("gather", config).returncode == 0
-
-
 def test_a_member_whose_loss_diverges_fails_and_says_why(tmp_path: Path) -> None:
     text = TINY.replace("optimizer", "x").replace("train: {", "train: {optimizer: {name: adam, lr: 1.0e+300}, ")
     done = call("run", write(tmp_path, text), "--no-report")
@@ -366,29 +193,6 @@ def test_changed_data_are_refused_once_members_are_trained(tmp_path: Path) -> No
     assert "trained on other data" in again.stderr
     assert "Traceback" not in again.stderr
     assert call("gather", config).returncode == 0  # the store that they were trained on is still there
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=True)
-    try:
-        config = write(tmp_path, TINY.replace("seeds: 2", "seeds: [0, 1]"))
-        assert call("data", "build", config, "--out", disk / "study").returncode == 0
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        (disk / "ballast").write_bytes(b"x" * (free - 150_000))
-        failed = call("run", config, "--out", disk / "study", "--no-report")
-        assert failed.returncode in (1, 2), failed.stderr
-        assert "No space left on device" in failed.stderr
-        assert "Traceback" not in failed.stderr
-        before = {path: path.stat().st_mtime_ns for path in results(disk / "study").values()}
-        (disk / "ballast").unlink()
-        again = call("run", config, "--out", disk / "study", "--no-report")
-        assert again.returncode == 0, again.stderr
-        assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_no_traceback_for_a_users_mistake(tmp_path: Path) -> None:

@@ -135,3 +135,11 @@ def test_a_resolved_configuration_is_the_same_study(tmp_path: Path) -> None:
     again = tmp_path / "resolved.yaml"
     again.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     assert members(config_file.load(again)) == members(config)
+
+
+def test_an_override_by_the_name_that_is_there_keeps_its_options(tmp_path: Path) -> None:
+    text = MINIMAL + "launch: {launcher: {name: local, workers: 3}}\n"
+    kept = config_file.load(write(tmp_path, text), ["launch.launcher=local"])
+    assert kept.launch.launcher.workers == 3
+    other = config_file.load(write(tmp_path, text), ["launch.launcher=mpi"])
+    assert other.launch.launcher.model_dump() == {"name": "mpi"}

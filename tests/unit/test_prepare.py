@@ -128,3 +128,58 @@ def test_data_of_another_configuration_do_not_replace_those_in_use(tmp_path: Pat
     with pytest.raises(StudyError, match="trained on other data"):
         prepare.prepare(study(tmp_path, "graph.radius=8"), silent)
     assert one.data.stat().st_mtime_ns == before
+
+
+MOLECULES = """\
+name: molecules
+data: {name: smiles, path: molecules.csv, targets: [gap, copy]}
+graph: {node_features: one_hot, elements: [C, O], bonds: found}
+model: {conv: cgcnn}
+tasks:
+  G: {target: gap}
+  K: {target: copy}
+"""
+
+
+def molecule_study(folder: Path, rows: list[tuple[str, str, str]], *overrides: str) -> Study:
+    (folder / "molecules.csv").write_text("smiles,gap,copy\n" + "".join(",".join(row) + "\n" for row in rows))
+    path = folder / "study.yaml"
+    path.write_text(MOLECULES)
+    return Study.at(config_file.load(path, overrides), path, folder / "out")
+
+
+def rows(*, copied: bool, element: str = "O", num_known: int = 40) -> list[tuple[str, str, str]]:
+    gaps = [str(k) if k < num_known else "" for k in range(40)]
+    return [("C" * (k + 1) + element, gap, gap if copied else str(-(k**2))) for k, gap in enumerate(gaps)]
+
+
+def test_a_property_under_two_names_is_refused_unless_told(tmp_path: Path) -> None:
+    message = r"tasks\.G\.target and tasks\.K\.target: gap and copy are equal in every value, .*duplicates: allow"
+    with pytest.raises(DataError, match=message):
+        prepare.prepare(molecule_study(tmp_path, rows(copied=True)), silent)
+    prepare.prepare(molecule_study(tmp_path, rows(copied=True), "data.duplicates=allow"), silent)
+    prepare.prepare(molecule_study(tmp_path, rows(copied=False)), silent)
+
+
+def test_an_atom_without_a_feature_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"graph\.elements: the data hold N besides \['C', 'O'\]; add them, or write"):
+        prepare.prepare(molecule_study(tmp_path, rows(copied=False, element="N")), silent)
+
+
+def test_the_smallest_share_of_the_training_part_needs_labels(tmp_path: Path) -> None:
+    one = molecule_study(tmp_path, rows(copied=False), "fractions=[0.1, 1.0]")
+    graphs = prepare.prepare(one, silent)
+    split = prepare.load(one, 0).split
+    graphs.targets["gap"][prepare.training_part(split, 0.1)] = np.nan
+    with pytest.raises(DataError, match=r"tasks\.G\.target: no gap is known in the train part"):
+        prepare._require_labels(one.config, graphs, split)
+
+
+def test_missing_labels_leave_the_normaliser_alone(tmp_path: Path) -> None:
+    one = molecule_study(tmp_path, rows(copied=False, num_known=30), "normalize.method=standard")
+    graphs = prepare.prepare(one, silent)
+    found = prepare.load(one, 0)
+    known = graphs.targets["gap"][found.split.train]
+    assert np.isnan(known).any()
+    assert found.normalizers["G"].shift == pytest.approx(np.nanmean(known), rel=1e-12)
+    assert found.normalizers["G"].scale == pytest.approx(np.nanstd(known), rel=1e-12)

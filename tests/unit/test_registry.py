@@ -4,7 +4,7 @@ import pytest
 
 from ensemble_mtl import registry
 
-FAMILIES = ["sources", "data.split", "models.conv", "train.optimizer", "train.schedule", "launch"]
+FAMILIES = ["sources", "data.split", "models.conv", "train.optimizer", "train.schedule", "launch", "schedulers"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,17 +1,13 @@
 """States of members are what their files say."""
 
 import json
-import os
-import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from ensemble_mtl import config_file
-from ensemble_mtl.errors import StudyError
-from ensemble_mtl.heartbeat import SILENCE_SECONDS, Heartbeat, only_one, process_started, read
-from ensemble_mtl.member_files import add_metrics, begin, record_failure
+from ensemble_mtl.claims import claim
+from ensemble_mtl.member_files import add_metrics, begin, last_metrics, record_failure
 from ensemble_mtl.study import Study, counts
 
 CONFIG = Path(__file__).parents[2] / "configs/quickstart.yaml"
@@ -31,8 +27,10 @@ def test_states_follow_the_files(study: Study) -> None:
     study.folder(done).mkdir(parents=True)
     study.result(done).write_text("{}")
     record_failure(study, failed, "no")
-    with Heartbeat([study.heartbeat(running)]):
-        states = [study.state(member) for member in (done, failed, running, missing)]
+    own = claim(study.claim(running))
+    assert own is not None
+    states = [study.state(member) for member in (done, failed, running, missing)]
+    own.release()
     assert states == ["done", "failed", "running", "missing"]
     assert study.state(running) == "missing"
     assert counts(study.states()) == {"done": 1, "running": 0, "failed": 1, "missing": 82, "total": 84}
@@ -48,38 +46,6 @@ def test_a_failure_counts_its_attempts(study: Study) -> None:
     assert json.loads(study.failure(member).read_text())["attempts"] == 2
 
 
-def test_a_dropped_member_gets_no_more_heartbeats(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ensemble_mtl.heartbeat.HEARTBEAT_SECONDS", 0.02)
-    first, second = study.members()[:2]
-    with Heartbeat([study.heartbeat(first), study.heartbeat(second)]) as heartbeat:
-        heartbeat.drop(study.heartbeat(first))
-        study.heartbeat(second).unlink()
-        deadline = time.monotonic() + 10
-        while not study.heartbeat(second).exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert study.heartbeat(second).exists()
-        assert not study.heartbeat(first).exists()
-
-
-def beat(path: Path, **changes: object) -> Path:
-    pid = os.getpid()
-    started = process_started(pid)
-    told = {"pid": pid, "started": started, "host": socket.gethostname(), "time": time.time(), **changes}
-    path.write_text(json.dumps(told))
-    return path
-
-
-def test_silence_a_dead_process_and_garbage_are_not_alive(tmp_path: Path) -> None:
-    path = tmp_path / "running.json"
-    assert read(beat(path))
-    assert not read(beat(path, time=time.time() - SILENCE_SECONDS - 1))
-    assert not read(beat(path, started="1"))  # the number was used again
-    assert not read(beat(path, pid=2**22 + 1))  # above the largest process number
-    assert read(beat(path, host="elsewhere", pid=2**22 + 1))
-    path.write_text('{"pid": 1')
-    assert not read(path)
-
-
 def test_metrics_after_the_checkpoint_are_cut(study: Study) -> None:
     member = study.members()[0]
     study.folder(member).mkdir(parents=True)
@@ -92,19 +58,12 @@ def test_metrics_after_the_checkpoint_are_cut(study: Study) -> None:
     assert lines == [1, 2, 3]
 
 
-def test_only_one_process_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "launcher.json"
-    with only_one(path, "running this study"):
-        holder = json.loads(path.read_text())
-        with pytest.raises(StudyError, match=f"process {os.getpid()} .* is running this study already"):  # noqa: SIM117
-            with only_one(path, "running this study"):
-                pass
-    assert holder["pid"] == os.getpid()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_dead_holder_is_succeeded(tmp_path: Path) -> None:
-    path = beat(tmp_path / "launcher.json", pid=2**22 + 1)
-    with only_one(path, "running this study"):
-        assert json.loads(path.read_text())["pid"] == os.getpid()
-    assert list(tmp_path.iterdir()) == []
+def test_the_last_whole_line_of_metrics(study: Study) -> None:
+    member = study.members()[0]
+    study.folder(member).mkdir(parents=True)
+    assert last_metrics(study, member) is None
+    for epoch in range(1, 2000):  # more than is read
+        add_metrics(study, member, {"epoch": epoch})
+    with open(study.metrics(member), "a") as file:
+        file.write('{"epoch": 2000, "lo')  # being written
+    assert last_metrics(study, member) == {"epoch": 1999}

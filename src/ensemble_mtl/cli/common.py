@@ -16,25 +16,33 @@ from ensemble_mtl.study import Study
 Command = Callable[..., Any]
 
 OUT_HELP = "Study directory [default: studies/NAME beside CONFIG]."
+LAUNCHER_HELP = "Where members run, e.g. local or mpi; the same as --set launch.launcher=NAME."
 SET_HELP = "Override a key of CONFIG, e.g. train.epochs=3; repeatable."
 
 
-def study_arguments(function: Command) -> Command:
-    """``CONFIG [--out DIR] [--set KEY=VALUE …]``, handed over as ``study``."""
+def study_arguments(launcher: bool = False) -> Callable[[Command], Command]:
+    """``CONFIG [--out DIR] [--set KEY=VALUE …] [--launcher NAME]``, handed over as ``study``."""
 
-    def with_study(config: Path, out: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
-        return function(study=Study.at(config_file.load(config, overrides), config, out), **rest)
+    def decorate(function: Command) -> Command:
+        def with_study(config: Path, out: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
+            if launcher and (name := rest.pop("launcher")):
+                overrides = (f"launch.launcher={name}", *overrides)
+            return function(study=Study.at(config_file.load(config, overrides), config, out), **rest)
 
-    with_study.__doc__, with_study.__name__ = function.__doc__, function.__name__
-    with_study.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    decorators = (
-        click.argument("config", type=click.Path(path_type=Path)),
-        click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP),
-        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=SET_HELP),
-    )
-    for decorate in reversed(decorators):
-        with_study = decorate(with_study)
-    return with_study
+        with_study.__doc__, with_study.__name__ = function.__doc__, function.__name__
+        with_study.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        options = [
+            click.argument("config", type=click.Path(path_type=Path)),
+            click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP),
+            click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=SET_HELP),
+        ]
+        if launcher:
+            options.append(click.option("--launcher", metavar="NAME", help=LAUNCHER_HELP))
+        for option in reversed(options):
+            with_study = option(with_study)
+        return with_study
+
+    return decorate
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")

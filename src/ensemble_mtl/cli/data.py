@@ -14,15 +14,15 @@ def command() -> None:
 
 
 @command.command()
-@study_arguments
+@study_arguments()
 @json_option
 def build(study: Study, as_json: bool) -> None:
     """Read the raw data of CONFIG into the graph store, splits and normalisers."""
+    from ensemble_mtl.claims import exclusive
     from ensemble_mtl.cli.progress import build_progress
-    from ensemble_mtl.heartbeat import only_one
     from ensemble_mtl.prepare import prepare
 
-    with only_one(study.launcher, "changing this study"), build_progress() as progress:
+    with exclusive(study.preparation, "changing this study"), build_progress() as progress:
         graphs = prepare(study, progress)
     skipped = graphs.provenance.get("skipped", [])
     if as_json:
@@ -36,7 +36,7 @@ def build(study: Study, as_json: bool) -> None:
 
 
 @command.command()
-@study_arguments
+@study_arguments()
 @json_option
 def inspect(study: Study, as_json: bool) -> None:
     """Audit the data of CONFIG: ranges, missing and duplicated targets, equivalent structures. Changes nothing."""

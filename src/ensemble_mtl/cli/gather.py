@@ -13,7 +13,7 @@ from ensemble_mtl.study import Study
 
 
 @click.command()
-@study_arguments
+@study_arguments()
 @json_option
 def command(study: Study, as_json: bool) -> None:
     """Collect what is finished into summary.json and summary.csv, and print the table."""

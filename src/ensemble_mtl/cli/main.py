@@ -17,7 +17,9 @@ VERBS = {
     "data": "Build the graph store, or look into the data.",
     "plan": "List the members, their sizes and, once measured, their time.",
     "run": "Train what is missing, then gather and report.",
+    "submit": "Train what is missing as a job of Slurm or LSF.",
     "status": "Show what is done, running, failed and missing, and the time left.",
+    "cancel": "End the jobs that were submitted.",
     "gather": "Collect the results into summary.json and summary.csv.",
     "report": "Draw figures and write report.html.",
     "completion": "Print the shell completion script.",
@@ -68,11 +70,18 @@ def cli() -> None:
     """
 
 
+def _before_error(code: int) -> None:
+    from ensemble_mtl.launch._mpi_world import let_the_lead_speak  # loads more than --help may
+
+    let_the_lead_speak(code)
+
+
 def main() -> None:
     """Entry point: one line for a user's mistake, a traceback only for ours."""
     try:
         cli.main(prog_name="ensemble-mtl", standalone_mode=False)
     except click.ClickException as error:
+        _before_error(error.exit_code)
         error.show()
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
@@ -81,6 +90,7 @@ def main() -> None:
         print("stopped; the same command continues", file=sys.stderr)
         sys.exit(EXIT_CHECKPOINTED)
     except EnsembleMTLError as error:
+        _before_error(error.exit_code)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
@@ -89,6 +99,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in ENVIRONMENT_FAULTS:
             raise
+        _before_error(EXIT_BAD_INPUT)
         print(
             f"error: {error}; what was finished before is intact; mend this, and the same command continues",
             file=sys.stderr,

@@ -9,24 +9,25 @@ from typing import Any
 import click
 
 from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
+from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import StudyError
-from ensemble_mtl.models.spec import of_subset
-from ensemble_mtl.plan import Member, fingerprint, label
+from ensemble_mtl.models.spec import input_widths, of_subset
+from ensemble_mtl.plan import Member, Subset, fingerprint, label
 from ensemble_mtl.study import Study
 
 
 @click.command()
-@study_arguments
+@study_arguments()
 @click.option("--measure", is_flag=True, help="Build the data, time a few steps, and estimate the whole.")
 @json_option
 def command(study: Study, measure: bool, as_json: bool) -> None:
     """List the members of CONFIG: the same bytes every time, and an estimate of the time once it is measured."""
     if measure:
+        from ensemble_mtl.claims import exclusive
         from ensemble_mtl.cli.progress import build_progress
-        from ensemble_mtl.heartbeat import only_one
         from ensemble_mtl.timing import measure as measure_time
 
-        with only_one(study.launcher, "changing this study"), build_progress() as progress:
+        with exclusive(study.preparation, "preparing this study"), build_progress() as progress:
             measure_time(study, progress)
     content = describe(study)
     if as_json:
@@ -38,14 +39,18 @@ def command(study: Study, measure: bool, as_json: bool) -> None:
 
 
 def describe(study: Study) -> dict[str, Any]:
-    """The plan as JSON values."""
+    """The plan as JSON values; ``parameters`` is None where the data decide on the width of the inputs."""
     members = study.members()
-    sizes = {member.subset: of_subset(study.config, member.subset).num_parameters() for member in members}
+    sizes = {member.subset: _num_parameters(study.config, member.subset) for member in members}
     return {
         "study": study.config.name,
-        "members": [{**member.to_json(), "parameters": sizes[member.subset]["total"]} for member in members],
+        "members": [{**member.to_json(), "parameters": sizes[member.subset]} for member in members],
         "estimate": estimate(study, members),
     }
+
+
+def _num_parameters(config: StudyConfig, subset: Subset) -> int | None:
+    return None if input_widths(config) is None else of_subset(config, subset).num_parameters()["total"]
 
 
 def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
@@ -74,7 +79,7 @@ def _print(content: dict[str, Any]) -> None:
     for subset, group in itertools.groupby(content["members"], key=lambda member: member["subset"]):
         same = list(group)
         counts = [len({member[key] for member in same}) for key in ("seed", "split", "fraction")]
-        numbers = f"{counts[0]:>5} {counts[1]:>6} {counts[2]:>9} {same[0]['parameters']:>10}"
+        numbers = f"{counts[0]:>5} {counts[1]:>6} {counts[2]:>9} {same[0]['parameters'] or '?':>10}"
         print(f"{label(subset):<12} {numbers}  {same[0]['id']}")
     if content["estimate"]:
         found = content["estimate"]

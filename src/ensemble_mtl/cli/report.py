@@ -14,7 +14,7 @@ from ensemble_mtl.study import Study
 
 
 @click.command()
-@study_arguments
+@study_arguments()
 @click.option("--json", "as_json", is_flag=True, help="Print the paths as JSON.")
 def command(study: Study, as_json: bool) -> None:
     """Gather, draw the figures and write report.html, which opens anywhere without a network."""

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from typing import Any
 
 import click
 
-from ensemble_mtl import heartbeat
+from ensemble_mtl import claims
 from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
+from ensemble_mtl.member_files import last_metrics
 from ensemble_mtl.plan import Member, label
 from ensemble_mtl.study import STATES, State, Study, counts
 
 
 @click.command()
-@study_arguments
+@study_arguments()
 @json_option
 def command(study: Study, as_json: bool) -> None:
-    """Show the members of CONFIG by state and subset, and the time left while a run goes on."""
+    """Show the members of CONFIG by state and subset, the jobs that were submitted, and the time left."""
     members, states = study.members(), study.states()
     found: dict[str, Any] = {"study": study.config.name, "directory": str(study.root), **counts(states)}
     found["subsets"] = [
         {"subset": list(subset), **counts({member.id: states[member.id] for member in group})}
         for subset, group in itertools.groupby(members, key=lambda member: member.subset)
     ]
+    found["checkpointed"] = sum(
+        states[member.id] == "missing" and study.checkpoint(member).exists() for member in members
+    )
     found["orphans"] = len(study.orphans())
     found["seconds_left_at_most"] = seconds_left(study, members, states)
     found["failures"] = [_failure(study, member) for member in members if states[member.id] == "failed"]
+    found["jobs"] = _jobs(study)
     if as_json:
         print_json(found)
         return
     _print(found)
+
+
+def _jobs(study: Study) -> list[dict[str, Any]]:
+    """What the scheduler says of the jobs that were submitted; it is not asked if there are none."""
+    from ensemble_mtl.schedulers import _submissions
+
+    return _submissions.table(study, _submissions.load_all(study))
 
 
 def seconds_left(study: Study, members: list[Member], states: dict[str, State]) -> float | None:
@@ -42,16 +53,16 @@ def seconds_left(study: Study, members: list[Member], states: dict[str, State]) 
     need as much per member.
     """
     running = [member for member in members if states[member.id] == "running"]
-    told = [heartbeat.read(study.heartbeat(member)) for member in running]
-    beats = [beat for beat in told if beat and "epoch_seconds" in beat]
+    told = [(claims.holder(study.claim(member)), last_metrics(study, member)) for member in running]
+    beats = [(holder, metrics) for holder, metrics in told if holder and metrics]
     if not beats:
         return 0.0 if all(state == "done" for state in states.values()) else None
-    workers = {(beat["host"], beat["pid"]): beat for beat in beats}
-    now = sum(beat["epoch_seconds"] * (beat["epochs"] - beat["epoch"]) for beat in workers.values())
+    epochs = study.config.train.epochs
+    workers = {(holder.host, holder.pid): metrics for holder, metrics in beats}
+    now = sum(metrics["seconds"] * (epochs - metrics["epoch"]) for metrics in workers.values())
     missing = sum(state == "missing" for state in states.values())
-    per_member = sum(beat["epoch_seconds"] * beat["epochs"] for beat in workers.values()) / len(beats)
-    silent = max(0.0, time.time() - max(beat["time"] for beat in beats))
-    return round(max((now + missing * per_member) / len(workers) - silent, 0.0), 1)
+    per_member = sum(metrics["seconds"] * epochs for metrics in workers.values()) / len(beats)
+    return round((now + missing * per_member) / len(workers), 1)
 
 
 def _read(path: Any) -> dict[str, Any]:
@@ -72,13 +83,29 @@ def _print(found: dict[str, Any]) -> None:
     for row in [*found["subsets"], {"subset": ["total"], **found}]:
         name = "total" if row["subset"] == ["total"] else label(row["subset"])
         print(f"{name:<12}" + "".join(f"{row[state]:>9}" for state in STATES))
+    if found["checkpointed"]:
+        print(f"{found['checkpointed']} of the missing continue from a checkpoint")
     for failure in found["failures"]:
         print(f"failed: {label(failure['subset'])} seed {failure['seed']} ({failure['id']}): {failure.get('error')}")
     if found["orphans"]:
         print(f"{found['orphans']} result(s) in the directory belong to another configuration (or to other --set)")
     if found["seconds_left_at_most"]:
         print(f"at most {duration(found['seconds_left_at_most'])} left")
+    _print_jobs(found["jobs"])
+    if any(row["live"] for row in found["jobs"]):
+        return  # they will see to it
     if found["done"] == found["total"]:
         note("next: `ensemble-mtl report CONFIG`")
     elif not found["running"] and not found["orphans"]:
         note("next: `ensemble-mtl run CONFIG` trains what is missing")
+
+
+def _print_jobs(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    width = max(12, *(len(row["name"]) + 1 for row in rows))
+    print(f"\n{'submission':<{width}}{'job':<12}{'what':<8}{'restarts':>8}  state")
+    for row in rows:
+        restarts = "-" if row["restarts"] is None else row["restarts"]
+        reason = f" ({row['reason']})" if row["reason"] else ""
+        print(f"{row['name']:<{width}}{row['id']:<12}{row['what']:<8}{restarts:>8}  {row['state']}{reason}")

@@ -10,7 +10,7 @@ from ensemble_mtl.study import Study
 
 
 @click.command()
-@study_arguments
+@study_arguments()
 @json_option
 def command(study: Study, as_json: bool) -> None:
     """Check CONFIG; every fault is named with its line."""

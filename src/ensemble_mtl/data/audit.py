@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
 from ensemble_mtl.elements import SYMBOLS
 from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import FloatArray
+from ensemble_mtl.graph import FloatArray, TargetInfo
 
 _LINEAR_TOLERANCE = 1e-12
 
@@ -73,6 +74,7 @@ class Audit:
         num_topologies: number of distinct sets of sites.
         edges_per_topology: smallest and largest number of edges of a topology.
         elements: symbol -> number of atoms.
+        bonds: kind -> number of bonds; None where positions made the edges.
         compositions: formula -> number of graphs.
         single_compositions: formulas of which there is one graph only.
         targets: statistics of each target.
@@ -92,6 +94,7 @@ class Audit:
     num_topologies: int
     edges_per_topology: tuple[int, int]
     elements: dict[str, int]
+    bonds: dict[str, int] | None
     compositions: dict[str, int]
     single_compositions: list[str]
     targets: list[TargetAudit]
@@ -115,13 +118,14 @@ def audit(store: GraphStore) -> Audit:
     numbers, counts = np.unique(store.atomic_numbers, return_counts=True)
     found = compositions(store)
     histogram = {found.formula(k): len(members) for k, members in enumerate(found.members())}
-    equal, linear = _copies(store)
+    equal, linear = _copies(store, store.info)
     return Audit(
         num_graphs=len(store),
         num_nodes=int(store.node_ptr[-1]),
         num_topologies=len(store.topologies),
         edges_per_topology=(int(edges.min()), int(edges.max())),
         elements={SYMBOLS[z - 1]: int(count) for z, count in zip(numbers, counts, strict=True)},
+        bonds=_bonds(store),
         compositions=histogram,
         single_compositions=[formula for formula, count in histogram.items() if count == 1],
         targets=[_target(store, info.name) for info in store.info],
@@ -136,6 +140,16 @@ def audit(store: GraphStore) -> Audit:
     )
 
 
+def _bonds(store: GraphStore) -> dict[str, int] | None:
+    kinds = store.topologies.bond_kind
+    if kinds is None:
+        return None
+    uses = np.bincount(store.topology, minlength=len(store.topologies))
+    weights = np.repeat(uses, np.diff(store.topologies.edge_ptr))
+    edges = np.bincount(kinds, weights=weights, minlength=len(store.bond_kinds))
+    return {name: int(count) // 2 for name, count in zip(store.bond_kinds, edges, strict=True) if count}
+
+
 def _target(store: GraphStore, name: str) -> TargetAudit:
     info, values = store.target_info(name), store.targets[name]
     present = values[~np.isnan(values)]
@@ -147,9 +161,14 @@ def _target(store: GraphStore, name: str) -> TargetAudit:
     return TargetAudit(name, info.level, info.unit, low, high, mean, std, missing, constant=low == high)
 
 
-def _copies(store: GraphStore) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def equal_targets(store: GraphStore, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of the targets ``names`` that are the same, missing values included."""
+    return _copies(store, [store.target_info(name) for name in names])[0]
+
+
+def _copies(store: GraphStore, targets: Sequence[TargetInfo]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     equal, linear = [], []
-    for one, other in itertools.combinations(store.info, 2):
+    for one, other in itertools.combinations(targets, 2):
         x, y = store.targets[one.name], store.targets[other.name]
         if one.level != other.level or np.isnan(x).all() or np.isnan(y).all():
             continue
@@ -212,20 +231,25 @@ def describe(found: Audit) -> str:
     lines = [
         *(["SYNTHETIC: the numbers come from a model"] if found.synthetic else []),
         f"{found.num_graphs} graphs, {found.num_nodes} atoms, {found.num_topologies} topologies of {edges} edges",
-        "elements: " + ", ".join(f"{symbol} {count}" for symbol, count in found.elements.items()),
+        "elements: " + _listed(found.elements),
+        *([] if found.bonds is None else ["bonds: " + _listed(found.bonds)]),
         f"compositions: {len(found.compositions)}, {len(found.single_compositions)} of them with a single graph",
         *(_target_line(target) for target in found.targets),
         *(f"warning: {a} and {b} are equal in every value" for a, b in found.duplicated_targets),
         *(f"warning: {a} and {b} are linear functions of each other" for a, b in found.linear_targets),
-        _duplicates_line("exact arrangements", found.arrangements),
+        _duplicates_line("exact arrangements" if found.bonds is None else "molecules", found.arrangements),
     ]
-    if found.symmetric is None:
-        lines.append("arrangements up to symmetry: unknown without the cell; set data.cell")
-    else:
+    if found.symmetric is not None:
         lines.append(_duplicates_line("arrangements up to symmetry", found.symmetric))
+    elif found.bonds is None:  # bonds know no lattice
+        lines.append("arrangements up to symmetry: unknown without the cell; set data.cell")
     if found.max_charge_per_atom is not None:
         lines.append(f"charge neutrality: kept within {found.max_charge_per_atom:.2g} e per atom")
     return "\n".join([*lines, *found.notes, *(f"skipped {entry}" for entry in found.skipped)])
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
 def _target_line(target: TargetAudit) -> str:

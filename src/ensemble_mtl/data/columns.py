@@ -27,6 +27,8 @@ class Topologies:
         edge_length: ``[E]`` in ångström; NaN where the source gave bonds without positions.
         positions: ``[nodes, 3]`` in ångström; NaN where there are none.
         cells: ``[K, 3, 3]`` lattice vectors as rows, in ångström; NaN where there is none.
+        bond_kind: ``[E]`` int16 index into the store's ``bond_kinds``; None where positions made
+            the edges. Given bonds are sorted by target, then source, then kind.
     """
 
     node_ptr: IntArray
@@ -35,6 +37,7 @@ class Topologies:
     edge_length: FloatArray
     positions: FloatArray
     cells: FloatArray
+    bond_kind: NDArray[np.int16] | None = None
 
     def __len__(self) -> int:
         return len(self.node_ptr) - 1
@@ -63,6 +66,7 @@ class GraphStore:
         info: the targets' names, levels and units.
         sha256: content hash of all columns.
         provenance: ``source`` (its options), ``notes``, ``skipped``, ``synthetic``.
+        bond_kinds: names of the kinds of bonds; empty where positions made the edges.
     """
 
     names: list[str]
@@ -74,6 +78,7 @@ class GraphStore:
     info: tuple[TargetInfo, ...]
     sha256: str
     provenance: dict[str, Any]
+    bond_kinds: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.node_ptr) - 1

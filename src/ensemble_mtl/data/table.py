@@ -10,24 +10,29 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl.data import topology as topologies
+from ensemble_mtl.data import vocabulary
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
-from ensemble_mtl.elements import PROTON_NUMBERS
 from ensemble_mtl.errors import DataError
 from ensemble_mtl.sections import GraphConfig
 
 
 class Inputs(NamedTuple):
-    """What the model sees, as :func:`node_inputs` and :func:`edge_inputs` make it.
+    """What the model sees, as :func:`inputs` makes it.
 
     Attributes:
         nodes: ``[nodes, F]`` normalised node inputs.
-        edges: ``[edges, D]`` features of the topologies' edges, or None.
+        edges: ``[edges, D]`` features of the topologies' edges (kinds of bonds, or lengths), or None.
     """
 
     nodes: np.ndarray
     edges: np.ndarray | None
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """F and D, the latter 0 without features of edges."""
+        return self.nodes.shape[1], 0 if self.edges is None else self.edges.shape[1]
 
 
 class GraphTable:
@@ -130,22 +135,36 @@ def _ranges(starts: Tensor, lengths: Tensor) -> Tensor:
     return starts.repeat_interleave(lengths) + torch.arange(len(before), device=starts.device) - before
 
 
+def inputs(store: GraphStore, graph: GraphConfig, normalizer: Normalizer, num_gaussians: int | None) -> Inputs:
+    """All that the model sees of the store; arguments and errors as of the functions below."""
+    bonds = bond_inputs(store, graph)
+    edges = edge_inputs(store, graph.radius_angstrom, num_gaussians) if bonds is None else bonds
+    return Inputs(node_inputs(store, graph, normalizer), edges)
+
+
 def node_inputs(store: GraphStore, graph: GraphConfig, normalizer: Normalizer) -> np.ndarray:
     """``[nodes, F]`` inputs: normalised proton numbers, or one-hot elements.
 
     Raises:
         DataError: an atom's element is not among those listed for one-hot inputs.
     """
-    if graph.elements is None:
+    numbers = vocabulary.elements(store, graph)
+    if numbers is None:
         return normalizer.forward(store.atomic_numbers.astype(np.float64))[:, None]
-    numbers = np.array([PROTON_NUMBERS[symbol] for symbol in graph.elements])
-    hot = store.atomic_numbers[:, None] == numbers
-    if not hot.any(axis=1).all():
-        missing = sorted({int(z) for z in store.atomic_numbers[~hot.any(axis=1)]})
-        raise DataError(
-            f"graph.elements: the data hold proton numbers {missing} besides {list(graph.elements)}; add them"
-        )
-    return hot.astype(np.float64)
+    return (store.atomic_numbers[:, None] == numbers).astype(np.float64)
+
+
+def bond_inputs(store: GraphStore, graph: GraphConfig) -> np.ndarray | None:
+    """``[edges, D]`` one-hot kinds of the given bonds, or None if the configuration asks for none.
+
+    Raises:
+        DataError: the source gives no bonds, or one of a kind that is not listed.
+    """
+    kinds = vocabulary.bonds(store, graph)
+    if not kinds:  # none was asked for, or none found among single atoms
+        return None
+    names = np.array(store.bond_kinds)[store.topologies.bond_kind]
+    return (names[:, None] == np.array(kinds)).astype(np.float64)
 
 
 def edge_inputs(store: GraphStore, radius_angstrom: float, num_gaussians: int | None) -> np.ndarray | None:

@@ -14,6 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ensemble_mtl.rounding import product
+
 MAX_DENSE_NODES = 512
 """Up to this size a shared topology sums over neighbours by a dense matrix."""
 
@@ -57,7 +59,7 @@ class Topology:
     def sum_sources(self, x: Tensor) -> Tensor:
         """Σ over edges j -> i of ``x_j``: ``[M, N, B, F]`` to the same shape."""
         if self.adjacency is not None:
-            return (self.adjacency @ x.flatten(2)).view(x.shape)
+            return product(self.adjacency[None], x.flatten(2)).view(x.shape)
         return self.sum_edges(x.index_select(1, self.source))
 
     def sum_edges(self, edges: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """A worker process of the local launcher: ``python -m ensemble_mtl.launch._worker STUDY``.
 
-Shards come as JSON lines on standard input and events go out as JSON lines on standard
-output. When the input ends without ``stop``, the launcher is dead and so is the worker, at
-once: a study that is started again must not find its members still in training.
+The configuration and then shards come as JSON lines on standard input, and events go out as
+JSON lines on standard output. When the input ends without ``stop``, the launcher is dead and
+so is the worker, at once: nobody else would answer for what it does.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from ensemble_mtl import config_file, shard
-from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE, EnsembleMTLError
-from ensemble_mtl.member_files import record_failure
+from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE
+from ensemble_mtl.launch.base import STOP_SIGNALS, deadline_of_environment
+from ensemble_mtl.shard import attempt
 from ensemble_mtl.stack import Control, InterruptedTrainingError
 from ensemble_mtl.study import Study
 
@@ -27,7 +27,8 @@ from ensemble_mtl.study import Study
 def main(root: Path) -> int:
     """Serve shards until told to stop; returns the exit code."""
     stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())  # a handler only sets a flag
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: stopping.set())  # a handler only sets a flag
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which decides
     out = _claim_output(root)
 
@@ -37,28 +38,17 @@ def main(root: Path) -> int:
 
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    study = Study(config_file.load(root / "resolved.yaml"), root)
+    study = Study(StudyConfig.model_validate(orders.get()["config"]), root)
     planned = {member.id: member for member in study.members()}
+    control = Control(tell, stopping.is_set, deadline_of_environment())
     tell({"event": "idle"})
-    while True:
-        order = orders.get()
-        if "stop" in order:
-            return EXIT_COMPLETE
-        left = [planned[key] for key in order["members"] if not study.result(planned[key]).exists()]
+    while "stop" not in (order := orders.get()):
         try:
-            if left:
-                shard.run(study, left, Control(tell, stopping.is_set))
+            attempt(study, planned, order["members"], control)
         except InterruptedTrainingError:
             return EXIT_CHECKPOINTED
-        except Exception as error:
-            # a fault of this shard; the other shards go on
-            known = isinstance(error, EnsembleMTLError | OSError)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            for member in left:
-                if not study.result(member).exists():
-                    record_failure(study, member, text, "" if known else traceback.format_exc())
-                    tell({"event": "failed", "member": member.id, "error": text})
         tell({"event": "idle"})
+    return EXIT_COMPLETE
 
 
 def _claim_output(root: Path) -> TextIO:
@@ -75,7 +65,7 @@ def _claim_output(root: Path) -> TextIO:
 def _listen(orders: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
         orders.put(json.loads(line))
-        if "stop" in line:
+        if line.startswith('{"stop"'):
             return
     os._exit(EXIT_INCOMPLETE)
 

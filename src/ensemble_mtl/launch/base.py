@@ -3,27 +3,50 @@
 A launcher is a module with
 
 * ``Options(registry.Options)``;
-* ``num_workers(study, options) -> int`` — how many shards run at a time;
-* ``launch(study, shards, options, observe) -> bool`` — make every shard run through
-  :func:`ensemble_mtl.shard.run`, wherever that is, and pass the workers' events to
-  ``observe``; False if it was asked to stop and everything is checkpointed.
+* ``num_workers(study, options) -> int``: how many shards run at a time;
+* ``launch(study, shards, options, observe) -> bool``: make every shard run through
+  :func:`ensemble_mtl.shard.attempt`, wherever that is, and pass the workers' events to
+  ``observe``; False if it was asked to stop, or ran out of time, and everything is checkpointed.
+
+One that joins something, such as an MPI job or a Ray cluster, has two functions more:
+
+* ``follow(study, options) -> bool``: called first, in every process, before any data are
+  prepared; True if this one is not the lead and has done its part, which is to serve shards until it is released;
+* ``release(options)``: called by the lead at the end, also after an error.
 
 Gather needs nothing from a launcher: results are files. A shard whose worker died is given
 to another one up to ``study.config.launch.retries`` times; after that its members are
-recorded as failed and the others go on.
+recorded as failed and the others go on. (An MPI job ends as a whole if a rank dies: there it
+is the job script that begins again, and counts.) Claims on the members keep launchers that work on
+one study out of each other's way; a launcher need not know of them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ensemble_mtl.errors import ConfigError
 from ensemble_mtl.plan import Member
 
 Event = dict[str, Any]
 Observe = Callable[[Event], None]
+
+SCHEDULER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+"""Schedulers send them to every process of a job; SIGUSR2 is LSF's, at the time limit."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *SCHEDULER_SIGNALS)
+"""Ask a launcher to checkpoint everything and end: a person, a scheduler, a job script before its time limit."""
+
+DEADLINE = "ENSEMBLE_MTL_DEADLINE"
+"""Environment variable of a job script: Unix time at which its allocation ends."""
+
+AGAIN_SECONDS = 3.0
+"""Signals that come closer together count as one: a scheduler's reaches every process, and some pass it on."""
 
 SHARDS_PER_WORKER = 4
 """Shards are made small enough that each worker gets about this many, to even out the end."""
@@ -44,10 +67,10 @@ class Shard:
     attempt: int = 0
 
     @property
-    def cost(self) -> int:
+    def cost(self) -> float:
         """A number that grows with the time the shard takes."""
         first = self.members[0]
-        return len(self.members) * (2 + len(first.subset))
+        return len(self.members) * (2 + len(first.subset)) * first.fraction
 
 
 def make_shards(members: Sequence[Member], largest: int, num_workers: int) -> list[Shard]:
@@ -67,3 +90,39 @@ def make_shards(members: Sequence[Member], largest: int, num_workers: int) -> li
         bounds = [len(same) * piece // pieces for piece in range(pieces + 1)]
         shards += [Shard(same[low:high]) for low, high in itertools.pairwise(bounds)]
     return sorted(shards, key=lambda shard: -shard.cost)
+
+
+def deadline_of_environment() -> float:
+    """When this process's allocation ends; infinity if nobody says.
+
+    Raises:
+        ConfigError: what is said is not a time.
+    """
+    text = os.environ.get(DEADLINE) or "inf"
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{DEADLINE}: got {text!r}, expected a Unix time in seconds, as `date +%s` prints") from None
+
+
+@contextmanager
+def on_stop_signal(handler: Callable[[int, Any], object]) -> Iterator[None]:
+    """Let ``handler`` answer the stop signals for a while."""
+    former = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, previous in former.items():
+            signal.signal(number, previous)
+
+
+def members_of_part(members: Sequence[Member], largest: int, number: int, count: int) -> list[Member]:
+    """The members of part ``number`` of ``count`` (counted from 1): fixed, disjoint, about equally long.
+
+    Args:
+        members: the whole plan.
+        largest: members per shard at most; a shard is not divided between parts.
+        number: which part.
+        count: how many there are.
+    """
+    return [member for shard in make_shards(members, largest, count)[number - 1 :: count] for member in shard.members]

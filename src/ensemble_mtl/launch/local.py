@@ -9,17 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import PositiveInt
 
 from ensemble_mtl import registry
 from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, TrainingError
-from ensemble_mtl.launch.base import Observe, Shard
+from ensemble_mtl.launch._gpus import gpu_of, gpus_of_host, usable
+from ensemble_mtl.launch.base import AGAIN_SECONDS, Observe, Shard, on_stop_signal
 from ensemble_mtl.member_files import record_failure
 from ensemble_mtl.study import Study
 
@@ -59,11 +60,19 @@ class _Pool:
         self.waiting = deque(shards)
         self.events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         self.workers: list[_Worker] = []
-        self.interrupted = False
+        self.interrupted = self.out_of_time = False
+        self.asked = 0.0
         self.fault = ""
 
     def run(self) -> bool:
-        previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        with on_stop_signal(self._interrupt):
+            self._serve()
+        stopped = self.interrupted or self.out_of_time
+        if self.waiting and not stopped:
+            raise TrainingError(f"no worker is left for {len(self.waiting)} shard(s): {self.fault}")
+        return not stopped
+
+    def _serve(self) -> None:
         try:
             self.workers = [_Worker(self.study, slot, self.events) for slot in range(self.size)]
             while self.workers:
@@ -77,11 +86,6 @@ class _Pool:
         finally:
             for worker in self.workers:
                 worker.process.kill()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        if self.waiting and not self.interrupted:
-            raise TrainingError(f"no worker is left for {len(self.waiting)} shard(s): {self.fault}")
-        return not self.interrupted
 
     def _idle(self, worker: _Worker) -> None:
         worker.shard = None
@@ -96,9 +100,11 @@ class _Pool:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if shard is None and code != EXIT_COMPLETE:
             self.fault = f"a worker ended by {how} before it took any; see {worker.log}"
+        if code == EXIT_CHECKPOINTED:
+            self.out_of_time = True  # or told to stop; others may still do what they have, and what takes less
         if shard is None or self.interrupted or code == EXIT_CHECKPOINTED:
             return
-        left = tuple(member for member in shard.members if not self.study.result(member).exists())
+        left = tuple(self.study.free(shard.members))
         if shard.attempt < self.study.config.launch.retries and left:
             self.observe({"event": "retry", "members": [m.id for m in left], "error": f"worker ended by {how}"})
             self.waiting.append(replace(shard, members=left, attempt=shard.attempt + 1))
@@ -106,13 +112,15 @@ class _Pool:
             for member in left:
                 text = f"its worker ended by {how}, {shard.attempt + 1} time(s); see {worker.log}"
                 record_failure(self.study, member, text)
-                self.study.heartbeat(member).unlink(missing_ok=True)
                 self.observe({"event": "failed", "member": member.id, "error": text})
         if self.waiting:
             self.workers.append(_Worker(self.study, worker.slot, self.events))
 
     def _interrupt(self, number: int, frame: object) -> None:
-        again, self.interrupted = self.interrupted, True
+        again = self.interrupted
+        if again and time.monotonic() - self.asked < AGAIN_SECONDS:
+            return
+        self.interrupted, self.asked = True, time.monotonic()
         self.observe({"event": "stopping", "killed": again})
         for worker in self.workers:
             # asked once, a worker finishes its epoch and checkpoints; asked twice, it is killed
@@ -124,16 +132,15 @@ class _Worker:
 
     def __init__(self, study: Study, slot: int, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
         self.slot, self.shard = slot, None
-        gpus = _gpus(study)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        bound = gpu_of(slot, os.environ, gpus_of_host()) if study.config.train.device != "cpu" else {}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **bound}
         command = [sys.executable, "-m", "ensemble_mtl.launch._worker", str(study.root)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.log = study.root / "logs" / f"worker-{self.process.pid}.log"
         threading.Thread(target=self._read, args=(events,), daemon=True).start()
+        self._send({"config": study.config.model_dump(mode="json")})
 
     shard: Shard | None
 
@@ -165,10 +172,4 @@ class _Worker:
 
 
 def _gpus(study: Study) -> list[str]:
-    """Names of the usable GPUs, found without loading torch."""
-    if study.config.train.device == "cpu":
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu for gpu in visible.split(",") if gpu]
-    return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+    return [] if study.config.train.device == "cpu" else usable(os.environ, gpus_of_host())[1]

@@ -42,7 +42,8 @@ class Layout:
         Every tensor has a stream of its own, named by seed and parameter: members of one
         seed start from the same trunk whatever their subset, which is what pairs them.
         """
-        rows = [torch.cat([_draw(name, spec, seed) for name, spec in self.specs.items()]) for seed in seeds]
+        none = torch.zeros(0, dtype=torch.float64)  # a trunk may have no running statistics
+        rows = [torch.cat([none, *(_draw(name, spec, seed) for name, spec in self.specs.items())]) for seed in seeds]
         return torch.stack(rows).to(dtype)
 
 

@@ -1,9 +1,10 @@
-"""The model: trunk of convolutions, pooling, one head per task; a function of its weights."""
+"""The model: a trunk, one head per task; a function of its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,8 +12,14 @@ from torch import Tensor
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.models.linear import named
-from ensemble_mtl.models.norm import batch_norm
-from ensemble_mtl.models.spec import ModelSpec
+from ensemble_mtl.models.spec import SHARED_PREFIX, ModelSpec
+from ensemble_mtl.models.trunk.base import Features
+from ensemble_mtl.rounding import elementwise
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": partial(elementwise, torch.tanh),
+}
 
 
 @dataclass(frozen=True)
@@ -31,36 +38,28 @@ class Model:
 
     def trunk(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: GraphBatch, *, training: bool
-    ) -> Tensor:
-        """Node features ``[M, N, B, width]`` after the last convolution."""
-        conv, options = self.spec.conv, self.spec.config.conv
-        x = batch.x
-        if self.spec.embeds:
-            x = named(x, parameters, "trunk.embed")
-        for layer in range(self.spec.config.layers):
-            prefix = f"trunk.{layer}."
-            own = {name.removeprefix(f"{prefix}conv."): p for name, p in parameters.items() if name.startswith(prefix)}
-            x = conv.forward(own, x, batch.topology, options, self.degrees)
-            x = torch.relu(batch_norm(x, parameters, buffers, f"{prefix}norm", training=training))
-        return x
+    ) -> Features:
+        """What all heads read: features of nodes and of graphs."""
+        own, running = (_below(SHARED_PREFIX, named) for named in (parameters, buffers))
+        config = self.spec.config
+        found: Features = self.spec.trunk.forward(own, running, batch, config, self.degrees, training=training)
+        return found
 
-    def heads(self, parameters: Mapping[str, Tensor], x: Tensor, batch: GraphBatch, tasks: Iterable[str]) -> Outputs:
-        """Predictions per task from the trunk's node features.
+    def heads(
+        self, parameters: Mapping[str, Tensor], features: Features, batch: GraphBatch, tasks: Iterable[str]
+    ) -> Outputs:
+        """Predictions per task from what :meth:`trunk` gave for ``batch``.
 
         Returns:
             task -> ``[M, G]`` for graph tasks, ``[M, N, B]`` for node tasks, normalised.
         """
-        pooled: Tensor | None = None
+        activation = ACTIVATIONS[self.spec.trunk.ACTIVATION]
         outputs = {}
         for task in tasks:
-            if task in self.node_tasks:
-                h = x
-            else:
-                pooled = batch.pool(x, self.spec.config.pooling) if pooled is None else pooled
-                h = pooled
+            h = features.nodes if task in self.node_tasks else features.graphs
             last = len(self.spec.config.heads)
             for layer in range(last):
-                h = torch.relu(named(h, parameters, f"heads.{task}.{layer}"))
+                h = activation(named(h, parameters, f"heads.{task}.{layer}"))
             outputs[task] = named(h, parameters, f"heads.{task}.{last}").squeeze(-1)
         return outputs
 
@@ -75,8 +74,12 @@ class Model:
             batch: graphs with inputs already normalised.
             training: whether batch norm uses the batch's statistics.
         """
-        x = self.trunk(parameters, buffers, batch, training=training)
-        return self.heads(parameters, x, batch, self.spec.tasks)
+        features = self.trunk(parameters, buffers, batch, training=training)
+        return self.heads(parameters, features, batch, self.spec.tasks)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 Outputs = dict[str, Tensor]

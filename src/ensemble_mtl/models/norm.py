@@ -1,15 +1,21 @@
-"""Batch normalisation of stacks, from elementary operations.
+"""Normalisations of stacks, from elementary operations.
 
-torch's fused batch norm has wrong second-order forward derivatives; these have exact ones
-of every order, and statistics per member.
+torch's fused batch and layer norms have wrong second-order forward derivatives; these have
+exact ones of every order, and statistics per member.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from ensemble_mtl.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -37,3 +43,16 @@ def batch_norm(
         centered, var = x - running_mean[:, None, None], running_var
     scale = parameters[f"{name}.weight"] * (var + EPSILON).rsqrt()
     return torch.addcmul(parameters[f"{name}.bias"][:, None, None], centered, scale[:, None, None])
+
+
+LAYER_EPSILON = 1e-6
+"""As in flax, with which the graph networks of New 2022 were built."""
+
+
+def layer_norm(x: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    """Normalise ``x [M, …, F]`` over its features (Ba et al. 2016, arXiv:1607.06450)."""
+    centered = x - x.mean(-1, keepdim=True)
+    var = (centered * centered).mean(-1, keepdim=True)
+    axes = (slice(None), *(None,) * (x.dim() - 2))
+    weight, bias = parameters[f"{name}.weight"][axes], parameters[f"{name}.bias"][axes]
+    return torch.addcmul(bias, centered * (var + LAYER_EPSILON).rsqrt(), weight)

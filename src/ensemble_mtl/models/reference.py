@@ -18,7 +18,6 @@ from torch_geometric.nn import global_add_pool, global_mean_pool
 
 from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.models.layout import Layout
-from ensemble_mtl.models.norm import EPSILON, MOMENTUM
 from ensemble_mtl.models.spec import ModelSpec
 
 Pooling = Literal["mean", "sum"]
@@ -31,38 +30,25 @@ class ReferenceModel(nn.Module):
         self, spec: ModelSpec, degrees: DegreeStatistics, node_tasks: frozenset[str], pooling: Pooling
     ) -> None:
         super().__init__()
-        conv, config = spec.conv, spec.config
-        self.layers, self.node_tasks = config.layers, node_tasks
-        self.uses_edges = bool(spec.edge_features)
+        self.node_tasks, self.activation = node_tasks, getattr(torch, spec.trunk.ACTIVATION)
         self.pool = global_mean_pool if pooling == "mean" else global_add_pool
-        self.trunk = nn.ModuleDict()
-        if spec.embeds:
-            self.trunk["embed"] = nn.Linear(spec.in_features, config.width)
-        for layer, (fan_in, fan_out) in enumerate(spec.widths()):
-            graph_layer = conv.reference(fan_in, fan_out, spec.edge_features, config.conv, degrees)
-            norm = nn.BatchNorm1d(fan_out, eps=EPSILON, momentum=MOMENTUM)
-            self.trunk[str(layer)] = nn.ModuleDict({"conv": _without_constants(graph_layer), "norm": norm})
-        sizes = (config.width, *config.heads, 1)
+        self.trunk = spec.trunk.reference(spec.in_features, spec.edge_features, spec.config, degrees)
+        sizes = (spec.config.width, *spec.config.heads, 1)
         self.heads = nn.ModuleDict(
             {task: nn.ModuleList([nn.Linear(*pair) for pair in itertools.pairwise(sizes)]) for task in spec.tasks}
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Predictions for ``batch``: task -> ``[G]`` (graph level) or ``[N]`` (node level), normalised."""
-        x = batch.x
-        if "embed" in self.trunk:
-            x = self.trunk["embed"](x)
-        edges = (batch.edge_index, batch.edge_attr) if self.uses_edges else (batch.edge_index,)
-        for layer in range(self.layers):
-            parts = cast("nn.ModuleDict", self.trunk[str(layer)])
-            x = torch.relu(parts["norm"](parts["conv"](x, *edges)))
-        pooled = self.pool(x, batch.batch, size=len(batch.ptr) - 1)
-        return {task: self._head(task, x if task in self.node_tasks else pooled) for task in self.heads}
+        nodes, graphs = self.trunk(batch)
+        if graphs is None:
+            graphs = self.pool(nodes, batch.batch, size=len(batch.ptr) - 1)
+        return {task: self._head(task, nodes if task in self.node_tasks else graphs) for task in self.heads}
 
     def _head(self, task: str, h: Tensor) -> Tensor:
         *hidden, last = cast("nn.ModuleList", self.heads[task])
         for layer in hidden:
-            h = torch.relu(layer(h))
+            h = self.activation(layer(h))
         return cast("Tensor", last(h).squeeze(-1))
 
 
@@ -79,7 +65,7 @@ def reference_model(
         spec: sizes and options.
         degrees: in-degrees of the training graphs.
         node_tasks: tasks predicted per node.
-        pooling: how node features become graph features.
+        pooling: how node features become graph features, where the trunk has none of its own.
         dtype: of weights and constants; a module cast later keeps constants rounded before.
 
     Returns:
@@ -110,14 +96,6 @@ def member_state_dict(
     state = {name: value[0] for name, value in {**weights, **running}.items()}
     counts = [name.replace("running_mean", "num_batches_tracked") for name in running if name.endswith("running_mean")]
     return {**state, **{name: torch.zeros((), dtype=torch.int64) for name in counts}}
-
-
-def _without_constants(layer: nn.Module) -> nn.Module:
-    """``layer`` whose buffers, fixed by its options and the degrees, leave the ``state_dict``."""
-    for module in layer.modules():
-        for name, value in list(module.named_buffers(recurse=False)):
-            module.register_buffer(name, value, persistent=False)
-    return layer
 
 
 @contextmanager

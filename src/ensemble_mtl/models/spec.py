@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ensemble_mtl import registry
 
-if TYPE_CHECKING:  # the configuration loads the default convolution, which comes here
+if TYPE_CHECKING:  # the configuration loads the default trunk, which comes here
     from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.sections import ModelConfig
 
@@ -67,6 +67,17 @@ def linear(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> Specs:
     return {**specs, f"{name}.bias": uniform(bound, fan_out)} if bias else specs
 
 
+def lecun(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> Specs:
+    """Weight and bias of a Linear with the variances of flax's Dense (LeCun et al. 1998): 1/fan_in, and 0."""
+    specs = {f"{name}.weight": uniform(math.sqrt(3.0 / fan_in), fan_out, fan_in)}
+    return {**specs, f"{name}.bias": constant(0.0, fan_out)} if bias else specs
+
+
+def norm(name: str, features: int) -> Specs:
+    """Scale and shift of a normalisation."""
+    return {f"{name}.weight": constant(1.0, features), f"{name}.bias": constant(0.0, features)}
+
+
 def prefixed(prefix: str, specs: Specs) -> Specs:
     """The same specs under ``prefix.``."""
     return {f"{prefix}.{name}": spec for name, spec in specs.items()}
@@ -89,44 +100,22 @@ class ModelSpec:
     edge_features: int = 0
 
     @cached_property
-    def conv(self) -> Any:
-        """The convolution's module; looked up once, since that reads a directory."""
-        return registry.load("models.conv", self.config.conv.name)
-
-    def widths(self) -> list[tuple[int, int]]:
-        """(in, out) features of each convolution."""
-        width = self.config.width
-        first = width if self.embeds else self.in_features
-        return [(first if layer == 0 else width, width) for layer in range(self.config.layers)]
-
-    @property
-    def embeds(self) -> bool:
-        """Whether a Linear lifts the input first, for convolutions that keep their width."""
-        return bool(self.conv.EQUAL_WIDTH)
+    def trunk(self) -> Any:
+        """The trunk's module; looked up once, since that reads a directory."""
+        return registry.load("models.trunk", self.config.trunk)
 
     def parameters(self) -> Specs:
         """Every trainable tensor, the shared ones first."""
-        width, specs = self.config.width, Specs()
-        if self.embeds:
-            specs |= linear("trunk.embed", self.in_features, width)
-        for layer, (fan_in, fan_out) in enumerate(self.widths()):
-            conv = self.conv.parameters(fan_in, fan_out, self.edge_features, self.config.conv)
-            specs |= prefixed(f"trunk.{layer}.conv", conv)
-            specs[f"trunk.{layer}.norm.weight"] = constant(1.0, fan_out)
-            specs[f"trunk.{layer}.norm.bias"] = constant(0.0, fan_out)
+        specs = prefixed("trunk", self.trunk.parameters(self.in_features, self.edge_features, self.config))
         for task in self.tasks:
-            sizes = (width, *self.config.heads, 1)
+            sizes = (self.config.width, *self.config.heads, 1)
             for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
                 specs |= linear(f"heads.{task}.{layer}", fan_in, fan_out)
         return specs
 
     def buffers(self) -> Specs:
-        """Running statistics of the batch norms; not trained."""
-        specs = Specs()
-        for layer, (_, fan_out) in enumerate(self.widths()):
-            specs[f"trunk.{layer}.norm.running_mean"] = constant(0.0, fan_out)
-            specs[f"trunk.{layer}.norm.running_var"] = constant(1.0, fan_out)
-        return specs
+        """Running statistics of the trunk; not trained."""
+        return prefixed("trunk", self.trunk.buffers(self.config))
 
     def num_parameters(self) -> dict[str, int]:
         """Counts of all and of the shared parameters of one member."""
@@ -135,6 +124,21 @@ class ModelSpec:
         return {"total": sum(sizes.values()), "shared": shared}
 
 
-def of_subset(config: StudyConfig, subset: tuple[str, ...]) -> ModelSpec:
-    """The model of the members that learn ``subset``; needs no data."""
-    return ModelSpec(config.model, subset, config.graph.num_node_features, config.model.edge_basis or 0)
+def of_subset(config: StudyConfig, subset: tuple[str, ...], widths: tuple[int, int] | None = None) -> ModelSpec:
+    """The model of the members that learn ``subset``.
+
+    Args:
+        config: the study.
+        subset: the tasks.
+        widths: features per node and edge; needed only where :func:`input_widths` cannot tell.
+    """
+    widths = widths or input_widths(config)
+    if widths is None:
+        raise ValueError("graph: the data decide on the features; give their widths")
+    return ModelSpec(config.model, subset, *widths)
+
+
+def input_widths(config: StudyConfig) -> tuple[int, int] | None:
+    """Features per node and edge as far as the configuration tells; None if the data decide."""
+    nodes, bonds = config.graph.num_node_features, config.graph.num_bond_features
+    return None if nodes is None or bonds is None else (nodes, bonds or config.model.edge_basis or 0)

@@ -51,7 +51,7 @@ def trace(operator: Operator, num_samples: int, generator: torch.Generator) -> T
     return TraceEstimate(torch.stack(values, dim=1))
 
 
-def rademacher(size: int, operator: Operator, generator: torch.Generator) -> Tensor:
-    """``[1, size]`` signs."""
+def rademacher(size: int, like: Operator | Tensor, generator: torch.Generator) -> Tensor:
+    """``[1, size]`` signs, of the type and on the device of ``like``."""
     signs = torch.randint(0, 2, (1, size), generator=generator)
-    return (2 * signs - 1).to(dtype=operator.dtype, device=operator.device)
+    return (2 * signs - 1).to(dtype=like.dtype, device=like.device)

@@ -8,26 +8,41 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl.probes.operator import Operator
+from ensemble_mtl.rounding import product
 
 BREAKDOWN = 10.0
 """A residual below this many roundings of ‖A‖ means that the Krylov space is exhausted."""
 
+TINY = 1e-300
+"""Keeps a division by the norm of a zero vector finite."""
+
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """Lanczos decomposition of M operators from one start vector each.
+    """Lanczos decomposition ``AQ = QT + β q eᵀ`` of M operators from one start vector each.
 
     Attributes:
-        alpha: ``[M, K]`` diagonal, float64.
-        beta: ``[M, K - 1]`` off-diagonal, float64.
+        alpha: ``[M, K]`` diagonal of T, float64.
+        beta: ``[M, K - 1]`` off-diagonal of T, float64.
         steps: ``[M]`` steps before the Krylov space was exhausted, at most K.
         orthogonality: ``[M]`` max |QᵀQ − I| over the basis.
+        basis: ``[M, K, P]`` rows of Qᵀ; 0 after an early end.
+        coupling: ``[M]`` β, by which A leads out of the Krylov space; 0 where that is exhausted.
+        following: ``[M, P]`` q, the next vector of the basis.
     """
 
     alpha: Tensor
     beta: Tensor
     steps: Tensor
     orthogonality: Tensor
+    basis: Tensor
+    coupling: Tensor
+    following: Tensor
+
+    @property
+    def matrix(self) -> Tensor:
+        """``[M, K, K]`` T."""
+        return torch.diag_embed(self.alpha) + torch.diag_embed(self.beta, 1) + torch.diag_embed(self.beta, -1)
 
 
 @dataclass(frozen=True)
@@ -38,28 +53,55 @@ class Density:
         nodes: ``[M, S, K]`` Ritz values of each start vector; NaN after an early end.
         weights: ``[M, S, K]``, summing to 1 over K; 0 after an early end.
         orthogonality: ``[M]`` worst over start vectors.
+        first: decomposition from the first start vector.
+        left_out: ``[M]`` the part of ‖A‖_F² that P Σ w θ² does not contain.
+        num_products: spent, per member.
     """
 
     nodes: Tensor
     weights: Tensor
     orthogonality: Tensor
+    first: Tridiagonal
+    left_out: Tensor
+    num_products: int
+
+    def frobenius(self) -> tuple[Tensor, Tensor, Tensor]:
+        """‖A‖_F ``[M]``, its standard error ``[M]``, and what each run says of it ``[M, S]``.
+
+        Each run's square has the expectation ‖A‖_F², so it is squares that are averaged. A
+        single run tells nothing of its spread: its error is infinite.
+        """
+        size, runs = self.first.basis.shape[2], self.nodes.shape[1]
+        moment = (self.weights * self.nodes.nan_to_num(nan=0.0).square()).sum(2)
+        squares = size * moment + self.left_out[:, None]
+        mean = squares.mean(1)
+        if runs < 2:
+            return mean.sqrt(), torch.full_like(mean, float("inf")), squares.sqrt()
+        variance = (squares - mean[:, None]).square().sum(1) / (runs - 1)
+        return mean.sqrt(), (variance / runs).sqrt() / (2 * mean.sqrt()).clamp(min=TINY), squares.sqrt()
 
 
 def density(operator: Operator, num_steps: int, num_starts: int, generator: torch.Generator) -> Density:
     """Quadrature for the spectral density, from ``num_starts`` Gaussian start vectors."""
+    first = tridiagonalize(operator, gaussian(operator, generator), num_steps)
+    found = [(*quadrature(first), first.orthogonality)]
+    for _ in range(num_starts - 1):
+        run = tridiagonalize(operator, gaussian(operator, generator), num_steps)
+        found.append((*quadrature(run), run.orthogonality))
+    nodes, weights, orthogonality = (torch.stack(values, dim=1) for values in zip(*found, strict=True))
+    return Density(
+        nodes, weights, orthogonality.amax(1), first, torch.zeros_like(first.coupling), num_starts * nodes.shape[2]
+    )
+
+
+def gaussian(operator: Operator, generator: torch.Generator) -> Tensor:
+    """``[M, P]`` a start vector, the same for every member, so that their estimates are paired."""
     num_members, size = operator.shape
-    nodes, weights, worst = [], [], torch.zeros(num_members, dtype=torch.float64, device=operator.device)
-    for _ in range(num_starts):
-        start = torch.randn(1, size, generator=generator, dtype=torch.float64)
-        found = tridiagonalize(operator, start.to(operator.device).expand(num_members, size), num_steps)
-        theta, weight = quadrature(found)
-        nodes.append(theta)
-        weights.append(weight)
-        worst = torch.maximum(worst, found.orthogonality)
-    return Density(torch.stack(nodes, dim=1), torch.stack(weights, dim=1), worst)
+    start = torch.randn(1, size, generator=generator, dtype=torch.float64)
+    return start.to(operator.device).expand(num_members, size)
 
 
-def tridiagonalize(operator: Operator, start: Tensor, num_steps: int) -> Tridiagonal:
+def tridiagonalize(operator: Operator, start: Tensor, num_steps: int, beside: Tensor | None = None) -> Tridiagonal:
     """Lanczos with full re-orthogonalisation, twice per step.
 
     One pass leaves the basis of a trained network's Hessian visibly non-orthogonal in
@@ -69,40 +111,64 @@ def tridiagonalize(operator: Operator, start: Tensor, num_steps: int) -> Tridiag
         operator: M matrices of size P.
         start: ``[M, P]`` start vectors.
         num_steps: K; cut to P.
+        beside: ``[M, C, P]`` orthonormal rows (or zeros); the operator is then compressed to
+            the complement of what they span.
     """
     num_members, size = operator.shape
     num_steps = min(num_steps, size)
-    basis = torch.zeros(num_members, num_steps, size, dtype=operator.dtype, device=operator.device)
+    others = start.new_zeros(num_members, 0, size, dtype=operator.dtype) if beside is None else beside
+    taken = others.shape[1]
+    # one block of memory: a step goes over what is known already by one product
+    rows = torch.zeros(num_members, taken + num_steps, size, dtype=operator.dtype, device=operator.device)
+    rows[:, :taken] = others
     alpha = torch.zeros(num_members, num_steps, dtype=torch.float64, device=operator.device)
-    beta = torch.zeros(num_members, max(num_steps - 1, 0), dtype=torch.float64, device=operator.device)
+    beta = torch.zeros_like(alpha)
+    over = torch.zeros(num_members, dtype=torch.bool, device=operator.device)
     steps = torch.full((num_members,), num_steps, device=operator.device)
-    q = (start / start.norm(dim=1, keepdim=True)).to(operator.dtype)
+    q = _unit(_cleared(others, (start / start.norm(dim=1, keepdim=True)).to(operator.dtype)))
     for k in range(num_steps):
-        basis[:, k] = q
+        rows[:, taken + k] = q
         w = operator.matvec(q)
         alpha[:, k] = (q.double() * w.double()).sum(1)
-        if k == num_steps - 1:
-            break
-        for _ in range(2):
-            w = w - _project(basis[:, : k + 1], w)
+        w = _cleared(rows[:, : taken + k + 1], w)
         norm = w.double().norm(dim=1)
         scale = alpha[:, : k + 1].abs().amax(1) + beta[:, :k].abs().sum(1) / max(k, 1)
-        ended = norm <= BREAKDOWN * torch.finfo(operator.dtype).eps * scale.clamp(min=1e-300)
-        steps = torch.where(ended & (steps == num_steps), k + 1, steps)
-        beta[:, k] = torch.where(steps <= k + 1, 0.0, norm)
-        q = torch.where((steps <= k + 1)[:, None], 0.0, w / norm.clamp(min=1e-300)[:, None]).to(operator.dtype)
-    gram = (basis @ basis.mT).double()
+        ended = norm <= BREAKDOWN * torch.finfo(operator.dtype).eps * scale.clamp(min=TINY)
+        steps = torch.where(ended & ~over, k + 1, steps)
+        over = over | ended
+        beta[:, k] = torch.where(over, 0.0, norm)
+        q = torch.where(over[:, None], 0.0, w / norm.clamp(min=TINY)[:, None]).to(operator.dtype)
+    gram = product(rows[:, taken:], rows.mT).double()
     alive = torch.arange(num_steps, device=operator.device) < steps[:, None]
-    identity = torch.diag_embed(alive.double())
-    return Tridiagonal(alpha, beta, steps, (gram - identity).abs().amax((1, 2)))
+    identity = torch.nn.functional.pad(torch.diag_embed(alive.double()), (taken, 0))
+    worst = (gram - identity).abs().amax((1, 2))
+    return Tridiagonal(alpha, beta[:, :-1], steps, worst, rows[:, taken:], beta[:, -1], q)
 
 
-def _project(basis: Tensor, w: Tensor) -> Tensor:
-    """``Q Qᵀ w`` for ``basis [M, K, P]`` (rows of Qᵀ) and ``w [M, P]``."""
-    # Two columns, one empty: a product with a single one is rounded otherwise for one
-    # member than for several.
-    columns = torch.nn.functional.pad(w[..., None], (0, 1))
-    return (basis.mT @ (basis @ columns))[..., 0]
+def _cleared(rows: Tensor, w: Tensor) -> Tensor:
+    """``w [M, P]`` without its part in the span of ``rows [M, K, P]``."""
+    for _ in range(2 if rows.shape[1] else 0):
+        w = w - product(rows.mT, product(rows, w[..., None]))[..., 0]
+    return w
+
+
+def _unit(w: Tensor) -> Tensor:
+    return (w / w.double().norm(dim=1, keepdim=True).clamp(min=TINY)).to(w.dtype)
+
+
+def ritz(decomposition: Tridiagonal) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``[M, K]`` of T, ascending, and its eigenvectors ``[M, K, K]`` by column.
+
+    NaN, with vectors of 0, after an early end; both NaN where T is not finite.
+    """
+    matrix = decomposition.matrix
+    values, vectors = torch.full_like(decomposition.alpha, float("nan")), torch.zeros_like(matrix)
+    for m, steps in enumerate(decomposition.steps.tolist()):
+        if matrix[m].isfinite().all():
+            values[m, :steps], vectors[m, :steps, :steps] = torch.linalg.eigh(matrix[m, :steps, :steps])
+        else:
+            vectors[m] = float("nan")
+    return values, vectors
 
 
 def quadrature(decomposition: Tridiagonal) -> tuple[Tensor, Tensor]:
@@ -110,14 +176,5 @@ def quadrature(decomposition: Tridiagonal) -> tuple[Tensor, Tensor]:
 
     Both are NaN for an operator whose products are not finite.
     """
-    alpha, beta = decomposition.alpha, decomposition.beta
-    matrix = torch.diag_embed(alpha) + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
-    nodes = torch.full_like(alpha, float("nan"))
-    weights = torch.zeros_like(alpha)
-    for m, steps in enumerate(decomposition.steps.tolist()):
-        if not matrix[m].isfinite().all():
-            weights[m] = float("nan")
-            continue
-        values, vectors = torch.linalg.eigh(matrix[m, :steps, :steps])
-        nodes[m, :steps], weights[m, :steps] = values, vectors[0].square()
-    return nodes, weights
+    nodes, vectors = ritz(decomposition)
+    return nodes, vectors[:, 0].square()

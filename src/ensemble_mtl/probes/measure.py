@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ensemble_mtl import registry
 from ensemble_mtl.models.layout import stream_seed
-from ensemble_mtl.probes import hutchinson, lanczos
+from ensemble_mtl.probes.forms import quadratic_forms
+from ensemble_mtl.probes.hutchinson import rademacher
+from ensemble_mtl.probes.leading import leading
 from ensemble_mtl.probes.operator import HessianOperator, LossFunction
+from ensemble_mtl.probes.spectrum import Spectrum, pairs
 from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.loss import task_losses
@@ -33,68 +37,96 @@ def measure(problem: Problem, state: StackState, config: ProbeConfig, tasks: Seq
     """Trace and spectral density of each task's Hessian with respect to the shared parameters.
 
     Heads are held fixed and batch norm uses its running statistics, so that graphs do not
-    couple. Random vectors depend on split, task and epoch, not on the member or its stack.
+    couple. Random vectors depend on split, task and epoch, not on the member or its stack; those
+    of the trace not on the task either.
 
     Returns:
         for each member, one result per task.
     """
     graphs = probe_set(problem, config.graphs)
-    found: list[list[ProbeResult]] = [[] for _ in range(len(state))]
-    for task in tasks:
-        for results, result in zip(found, _measure_task(problem, state, config, task, graphs), strict=True):
-            results.append(result)
-    return found
-
-
-def _measure_task(
-    problem: Problem, state: StackState, config: ProbeConfig, task: str, graphs: Tensor
-) -> list[ProbeResult]:
+    spectra = [_spectrum(problem, state, config, task, graphs) for task in tasks]
     started = time.perf_counter()
-    shared = state["parameters"][:, : problem.layout.num_shared]
-    operator = HessianOperator(shared_losses(problem, state, task, graphs), shared)
-    generator = torch.Generator().manual_seed(stream_seed("probe", problem.stream, task, state.epoch))
-    traces = hutchinson.trace(operator, config.trace_samples, generator)
-    density = lanczos.density(operator, config.lanczos_steps, config.lanczos_starts, generator)
-    seconds = (time.perf_counter() - started) / len(state)
-    nodes = density.nodes.cpu()
+    forms = quadratic_forms(
+        all_losses(problem, state, tasks, graphs),
+        state["parameters"][:, : problem.layout.num_shared],
+        lambda: [_operator(problem, state, task, graphs) for task in tasks],
+    )
+    norms = torch.stack([one.norm for one in spectra])
+    controls = [one.control for one in spectra]
+    estimator = registry.load("probes.trace", config.trace.name)
+    trace = estimator.estimate(config.trace, _signs(problem, state, config), forms.quadratic_forms, controls, norms)
+    share = (time.perf_counter() - started) / len(tasks)
+    alike = pairs(dict(zip(tasks, spectra, strict=True)))
     return [
-        ProbeResult(
-            task=task,
-            epoch=state.epoch,
-            num_parameters=problem.layout.num_shared,
-            num_graphs=len(graphs),
-            loss=float(operator.loss[m]),
-            trace=float(traces.mean[m]),
-            trace_sem=float(traces.sem[m]),
-            trace_samples=config.trace_samples,
-            eig_min=float(nodes[m].nan_to_num(nan=float("inf")).min()),
-            eig_max=float(nodes[m].nan_to_num(nan=-float("inf")).max()),
-            orthogonality=float(density.orthogonality[m]),
-            num_matvecs=config.trace_samples + config.lanczos_starts * density.nodes.shape[2],
-            seconds=seconds,
-            nodes=nodes[m].numpy(),
-            weights=density.weights[m].cpu().numpy(),
-        )
+        [
+            ProbeResult(
+                task=task,
+                epoch=state.epoch,
+                num_parameters=problem.layout.num_shared,
+                num_graphs=len(graphs),
+                seconds=(one.seconds + share) / len(state),
+                num_matvecs=one.num_products + int(trace.samples[t, m]),
+                pairs=alike[m][task],
+                **trace.values(t, m),
+                **one.values(m),
+            )
+            for t, (task, one) in enumerate(zip(tasks, spectra, strict=True))
+        ]
         for m in range(len(state))
     ]
 
 
+def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: str, graphs: Tensor) -> Spectrum:
+    started = time.perf_counter()
+    operator = _operator(problem, state, task, graphs)
+    generator = torch.Generator().manual_seed(stream_seed("probe", problem.stream, task, state.epoch))
+    estimator = registry.load("probes.density", config.density.name)
+    density = estimator.estimate(config.density, config.lanczos_steps, config.lanczos_starts, operator, generator)
+    trace = registry.load("probes.trace", config.trace.name)
+    control = trace.control(config.trace, density.first, _signs(problem, state, config))
+    return Spectrum.of(operator, density, leading(density.first, config.leading), control, started)
+
+
+def _operator(problem: Problem, state: StackState, task: str, graphs: Tensor) -> HessianOperator:
+    shared = state["parameters"][:, : problem.layout.num_shared]
+    return HessianOperator(shared_losses(problem, state, task, graphs), shared)
+
+
+def _signs(problem: Problem, state: StackState, config: ProbeConfig) -> Iterator[Tensor]:
+    """The trace's vectors ``[1, P]``, made anew each time they are gone over."""
+    generator = torch.Generator().manual_seed(stream_seed("probe signs", problem.stream, state.epoch))
+    shared = state["parameters"][:, : problem.layout.num_shared]
+    for _ in range(config.trace_samples):
+        yield rademacher(shared.shape[1], shared, generator)
+
+
 def shared_losses(problem: Problem, state: StackState, task: str, graphs: Tensor) -> list[LossFunction]:
-    """The task's loss as a function of the shared parameters ``[M, P_sh]``, in chunks.
+    """The task's loss as a function of the shared parameters, ``[M, P_sh]`` to ``[M]``, in chunks.
 
     The chunks' losses sum to the mean over the labels of ``graphs``.
     """
+    return [_column(losses, 0) for losses in all_losses(problem, state, [task], graphs)]
+
+
+def _column(losses: LossFunction, column: int) -> LossFunction:
+    return lambda shared: losses(shared)[:, column]
+
+
+def all_losses(problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor) -> list[LossFunction]:
+    """The tasks' losses as functions of the shared parameters, ``[M, P_sh]`` to ``[M, T]``; else as above."""
     batches = [problem.table.batch(some) for some in graphs.split(CHUNK)]
-    labels = [num_labels(batch.targets[task], batch.labelled.get(task)) for batch in batches]
-    total = torch.stack(labels).sum().clamp(min=1)
+    labels = torch.stack(
+        [torch.stack([num_labels(b.targets[task], b.labelled.get(task)) for task in tasks]) for b in batches]
+    )
+    shares = labels / labels.sum(0).clamp(min=1)
     buffers = problem.buffers.unflatten(state["buffers"])
     heads = state["parameters"][:, problem.layout.num_shared :].detach()
 
-    def loss(index: int, shared: Tensor) -> Tensor:
+    def losses(index: int, shared: Tensor) -> Tensor:
         batch = batches[index]
         parameters = problem.layout.unflatten(torch.cat([shared, heads], dim=1))
         x = problem.model.trunk(parameters, buffers, batch, training=False)
-        outputs = problem.model.heads(parameters, x, batch, [task])
-        return task_losses(outputs, batch, [task])[:, 0] * (labels[index] / total).to(shared.dtype)
+        outputs = problem.model.heads(parameters, x, batch, tasks)
+        return task_losses(outputs, batch, tasks) * shares[index].to(shared.dtype)
 
-    return [partial(loss, index) for index in range(len(batches))]
+    return [partial(losses, index) for index in range(len(batches))]

@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ensemble_mtl.rounding import product
+
 LossFunction = Callable[[Tensor], Tensor]
 """Shared parameters ``[M, P]`` to one loss per member ``[M]``."""
 
@@ -33,6 +35,10 @@ class Operator(Protocol):
 
     def matvec(self, v: Tensor) -> Tensor:
         """``A_m v_m`` for every m: ``[M, P]`` to ``[M, P]``."""
+        ...
+
+    def matmat(self, block: Tensor) -> Tensor:
+        """``A_m v`` for each row v of each member's block: ``[M, B, P]`` to ``[M, B, P]``."""
         ...
 
 
@@ -99,6 +105,10 @@ class HessianOperator:
                 total += product
         return total.detach()
 
+    def matmat(self, block: Tensor) -> Tensor:
+        """One product after the other: together they would need B times the memory and no less time."""
+        return torch.stack([self.matvec(v) for v in block.unbind(1)], dim=1)
+
 
 @dataclass(frozen=True)
 class DenseOperator:
@@ -123,4 +133,8 @@ class DenseOperator:
 
     def matvec(self, v: Tensor) -> Tensor:
         """``A_m v_m``."""
-        return (self.matrices @ v[..., None])[..., 0]
+        return product(self.matrices, v[..., None])[..., 0]
+
+    def matmat(self, block: Tensor) -> Tensor:
+        """``A_m v`` for each row v of the block ``[M, B, P]``."""
+        return product(self.matrices, block.mT).mT

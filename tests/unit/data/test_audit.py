@@ -1,6 +1,8 @@
 import dataclasses
 import json
+from pathlib import Path
 
+import molecules
 import numpy as np
 import pytest
 from alloys import graphs
@@ -86,3 +88,23 @@ def test_without_a_cell_symmetry_is_unknown(store: GraphStore) -> None:
     found = audit.audit(dataclasses.replace(store, topologies=bare))
     assert found.symmetric is None
     assert "set data.cell" in audit.describe(found)
+
+
+def test_bonds_are_counted_once_and_symmetry_is_no_matter(tmp_path: Path) -> None:
+    found = audit.audit(molecules.graphs(tmp_path, molecules.TEXT + "C=O,2,1\n"))
+    assert found.bonds == {"single": 1, "double": 2, "triple": 1, "aromatic": 6}
+    assert found.elements == {"C": 11, "N": 1, "O": 3}
+    assert found.arrangements.num_extra == 1
+    assert found.arrangements.max_difference == {"gap": 0.5, "charge": 3.0}
+    text = audit.describe(found)
+    assert "\nbonds: single 1, double 2, triple 1, aromatic 6\n" in text
+    assert "molecules: 5 distinct; 1 graphs repeat an earlier one, in 1 groups; within groups charge differs" in text
+    assert "symmetry" not in text
+    assert audit.audit(molecules.graphs(tmp_path, "smiles,gap,charge\nC,1,1\n")).bonds == {}
+
+
+def test_equal_targets_are_told_among_those_named(store: GraphStore) -> None:
+    a = np.arange(100.0)
+    made = with_targets(store, a=a, b=a, c=a + 1)
+    assert audit.equal_targets(made, ["a", "b", "c"]) == [("a", "b")]
+    assert audit.equal_targets(made, ["a", "c"]) == []

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import molecules
 import pytest
 from alloys import data, silent
 
@@ -11,7 +12,7 @@ from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.data import build, store
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.errors import DataError, StoreError
-from ensemble_mtl.sources import lsms
+from ensemble_mtl.sources import lsms, smiles
 
 
 @pytest.fixture
@@ -41,6 +42,20 @@ def test_a_store_is_built_once(tmp_path: Path, reads: list[str]) -> None:
     assert ensure(tmp_path, source).sha256 == first.sha256
     assert reads == ["read"]
     assert first.provenance["source"]["num_configurations"] == 20
+
+
+def test_a_store_of_molecules_is_built_once_and_follows_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    molecules.options(tmp_path)
+    source = {"name": "smiles", "path": str(tmp_path / "molecules.csv"), "targets": ["gap"], "keep": {"charge": "> 0"}}
+    config = StudyConfig.model_validate({"name": "s", "data": source, "tasks": {"G": {"target": "gap"}}})
+    first = build.ensure(config, tmp_path / "data.bp", tmp_path / "raw", silent)
+    assert len(first) == 3
+    os.utime(tmp_path / "molecules.csv", ns=(1, 1))
+    assert build.ensure(config, tmp_path / "data.bp", tmp_path / "raw", silent).provenance != first.provenance
+    monkeypatch.delattr(smiles, "read")
+    assert build.ensure(config, tmp_path / "data.bp", tmp_path / "raw", silent).sha256 == first.sha256
 
 
 def test_changed_options_rebuild(tmp_path: Path, reads: list[str]) -> None:

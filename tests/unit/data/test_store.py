@@ -8,7 +8,7 @@ from alloys import data, graphs
 from ensemble_mtl import bp
 from ensemble_mtl.data import store
 from ensemble_mtl.errors import DataError, StoreError
-from ensemble_mtl.graph import Graph, SourceData, TargetInfo
+from ensemble_mtl.graph import Bonds, Graph, SourceData, TargetInfo
 from ensemble_mtl.sections import GraphConfig
 
 INFO = (TargetInfo("energy", "graph", "eV"), TargetInfo("charge", "node", "e"))
@@ -126,3 +126,94 @@ def test_another_bp_store_is_refused(tmp_path: Path) -> None:
 def test_the_source_is_whole(tmp_path: Path) -> None:
     found = data(tmp_path)
     assert {info.name for info in found.targets} >= {"mixing_enthalpy", "charge_transfer", "magnetic_moment"}
+
+
+KINDS = ("single", "double")
+
+
+def molecule(
+    name: str, num_nodes: int, *bonds: tuple[int, int, int], one_way: bool = False, **changes: object
+) -> Graph:
+    """Bonds are (atom, atom, kind), and stand in both directions unless ``one_way``."""
+    rows = [entry for a, b, kind in bonds for entry in ((a, b, kind), (b, a, kind))[: 1 if one_way else 2]]
+    given = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    targets = {"energy": np.ones(1), "charge": np.zeros(num_nodes)}
+    made = Graph(name, np.full(num_nodes, 6), None, targets, bonds=Bonds(given[:2], given[2]))
+    return dataclasses.replace(made, **changes)
+
+
+def test_given_bonds_make_the_edges() -> None:
+    made = [
+        molecule("a", 3, (2, 0, 1), (0, 1, 0)),
+        molecule("b", 1),
+        molecule("c", 3, (0, 1, 0), (0, 2, 1)),
+        molecule("d", 3, (0, 1, 1), (0, 2, 1)),
+        molecule("e", 2),
+        molecule("f", 2, (0, 1, 0), (0, 1, 1)),
+    ]
+    found = store.build(SourceData(made, INFO, bond_kinds=KINDS), GraphConfig(), {})
+    assert found.topology.tolist() == [0, 1, 0, 2, 3, 4]  # the order of bonds does not matter, their kinds do
+    assert found.topologies.edges(0).tolist() == [[1, 2, 0, 0], [0, 0, 1, 2]]
+    assert found.topologies.bond_kind.tolist() == [0, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]
+    assert found.topologies.edges(4).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+    assert np.isnan(found.topologies.edge_length).all()
+    assert np.isnan(found.topologies.positions).all()
+    assert found.provenance["notes"] == ["2 of 6 graphs have no bond"]
+
+
+@pytest.mark.parametrize("made", [[molecule("a", 3, (2, 0, 1), (0, 1, 0)), molecule("b", 1)], [molecule("a", 1)]])
+def test_saved_bonds_are_loaded(tmp_path: Path, made: list[Graph]) -> None:
+    built = store.build(SourceData(made, INFO, bond_kinds=KINDS), GraphConfig(), {})
+    store.save(tmp_path / "data.bp", built)
+    loaded = store.load(tmp_path / "data.bp")
+    assert loaded.bond_kinds == KINDS
+    assert loaded.topologies.bond_kind.dtype == np.int16
+    assert np.array_equal(loaded.topologies.bond_kind, built.topologies.bond_kind)
+    assert loaded.sha256 == built.sha256 == store.content_sha256(loaded)
+    other = dataclasses.replace(loaded, bond_kinds=("single", "triple"))
+    assert store.content_sha256(other) != loaded.sha256
+
+
+def test_stores_without_bonds_are_what_they_were(tmp_path: Path) -> None:
+    """Those of studies from before there were bonds load, and keep the hash that their results carry."""
+    only = store.build(SourceData([graph("a", PAIR)], INFO), GraphConfig(radius=2.0), {})
+    assert only.sha256 == "8286d206f2dfb3beefa092d99bb0c28365c43ec0a89246191436d91be2c23565"
+    store.save(tmp_path / "data.bp", only)
+    arrays, meta = bp.load(tmp_path / "data.bp")
+    assert meta["format"] == 1
+    assert "bond_kinds" not in meta
+    assert "topology/bond_kind" not in arrays
+    assert store.load(tmp_path / "data.bp").topologies.bond_kind is None
+
+
+def test_a_store_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    store.save(tmp_path / "data.bp", store.build(SourceData([graph("a", PAIR)], INFO), GraphConfig(), {}))
+    arrays, meta = bp.load(tmp_path / "data.bp")
+    bp.save(tmp_path / "later.bp", arrays, {**meta, "format": 3})
+    with pytest.raises(StoreError, match="of format 3, expected 1 or 2; delete it"):
+        store.load(tmp_path / "later.bp")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        molecule("x", 2, (0, 2, 0)),
+        molecule("x", 2, (-1, 0, 0)),
+        molecule("x", 2, (0, 1, 2)),
+        molecule("x", 2, (0, 0, 0)),
+        molecule("x", 2, (0, 1, 0), one_way=True),
+        molecule("x", 2, (0, 1, 0), (1, 0, 1), one_way=True),
+        molecule("x", 2, (0, 1, 0), positions=np.zeros((2, 3))),
+        molecule("x", 2, bonds=Bonds(np.zeros((2, 3), dtype=np.int64), np.zeros(2, dtype=np.int64))),
+        molecule("x", 2, bonds=Bonds(np.array([[0.0, 1], [1, 0]]), np.zeros(2, dtype=np.int64))),
+    ],
+)
+def test_malformed_bonds_are_refused_by_name(made: Graph) -> None:
+    with pytest.raises(DataError, match=r"x: malformed bonds, expected pairs of its 2 atoms"):
+        store.build(SourceData([made], INFO, bond_kinds=KINDS), GraphConfig(), {})
+
+
+def test_all_graphs_have_bonds_or_none_has() -> None:
+    for kinds, name in ((KINDS, "a"), ((), "b")):
+        with pytest.raises(DataError, match=f"{name}: got .*given bonds"):
+            store.build(SourceData([graph("a", PAIR), molecule("b", 1)], INFO, bond_kinds=kinds), GraphConfig(), {})

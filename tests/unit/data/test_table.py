@@ -103,7 +103,7 @@ def test_species_become_scaled_numbers_or_one_entry_per_element():
 
 def test_an_element_that_is_not_listed_is_refused():
     graph = GraphConfig(node_features="one_hot", elements=("Fe",))
-    with pytest.raises(DataError, match=r"proton numbers \[78\] besides \['Fe'\]"):
+    with pytest.raises(DataError, match=r"hold Pt besides \['Fe'\]; add them, or write found"):
         node_inputs(lattice_store(3), graph, Normalizer(0, 1, "minmax"))
 
 

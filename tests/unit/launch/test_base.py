@@ -36,3 +36,10 @@ def test_the_longest_come_first() -> None:
 def test_pieces_of_a_subset_are_even() -> None:
     sizes = {len(shard.members) for shard in make_shards(planned(), 12, 2)}
     assert sizes == {6}
+
+
+def test_a_larger_training_part_is_longer() -> None:
+    shards = make_shards(planned("fractions=[0.1, 1.0]", "subsets=[[H]]"), 12, 2)
+    assert [shard.members[0].fraction for shard in shards] == sorted(
+        (shard.members[0].fraction for shard in shards), reverse=True
+    )

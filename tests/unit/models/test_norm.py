@@ -1,4 +1,4 @@
-"""Batch norm of stacks is torch's, with exact second derivatives."""
+"""Norms of stacks are torch's, with exact second derivatives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from tolerances import DERIVATIVE, ROUNDING, close
 
-from ensemble_mtl.models.norm import batch_norm
+from ensemble_mtl.models.norm import LAYER_EPSILON, batch_norm, layer_norm
 
 SHAPE = (3, 4, 5, 2)
 
@@ -53,3 +53,37 @@ def test_a_single_value_is_normalised_to_its_shift():
     x, parameters, buffers = tensors()
     out = batch_norm(x[:, :1, :1], parameters, buffers, "n", training=True)
     close(out[:, 0, 0], parameters["n.bias"], rtol=DERIVATIVE)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 7, 2), (3, 0, 1, 2)])
+def test_layer_norm_is_torch_s(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    _, parameters, _ = tensors()
+    expected = [
+        torch.nn.functional.layer_norm(x[m], (2,), parameters["n.weight"][m], parameters["n.bias"][m], LAYER_EPSILON)
+        for m in range(3)
+    ]
+    close(layer_norm(x, parameters, "n"), torch.stack(expected), rtol=DERIVATIVE)  # two features may be nearly equal
+
+
+def test_second_derivatives_of_layer_norm_are_exact_in_both_modes():
+    generator = torch.Generator().manual_seed(2)
+    x, weight, bias = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((2, 3, 4), (2, 4), (2, 4)))
+    inputs = (x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_())
+
+    def function(x, weight, bias):
+        return layer_norm(x, {"n.weight": weight, "n.bias": bias}, "n").tanh()
+
+    assert torch.autograd.gradgradcheck(function, inputs, check_fwd_over_rev=True)
+
+    def scalar(x):
+        return (function(x, weight, bias) ** 2).sum()
+
+    v = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(scalar(x), x, create_graph=True)
+    (expected,) = torch.autograd.grad((gradient * v).sum(), x)
+    point = x.detach()
+    _, forward = torch.func.jvp(torch.func.jacrev(scalar), (point,), (v,))
+    backward = torch.func.grad(lambda p: torch.func.jvp(scalar, (p,), (v,))[1])(point)
+    close(forward.detach(), expected, rtol=DERIVATIVE)
+    close(backward.detach(), expected, rtol=DERIVATIVE)

@@ -21,20 +21,18 @@ EPOCHS = 5  # of four batches
 
 @pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
-def test_a_member_s_numbers_do_not_depend_on_its_stack(conv, store):
-    # A bias before a batch norm has gradient 0 up to rounding, which Adam's default eps of 1e-8
-    # scales up; with 1e-2 it stays rounding. PNA at the default: the bit-for-bit test below.
-    problem = make(store, conv=conv, optimizer={"name": "adam", "eps": 1e-2})
+def test_a_member_with_missing_labels_does_not_depend_on_its_stack(conv, store):
+    problem = make(store, conv=conv)
     weights = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     stacked = start(problem, [3, 4, 5])
     losses = torch.stack([train_epoch(problem, stacked, weights) for _ in range(EPOCHS)])
     for m, seed in enumerate([3, 4, 5]):
         alone = start(problem, [seed])
         own = torch.stack([train_epoch(problem, alone, weights[m : m + 1]) for _ in range(EPOCHS)])
-        close(losses[:, m], own[:, 0], rtol=ROUNDING)
+        assert torch.equal(losses[:, m], own[:, 0])
         for name in stacked.tensors:
-            close(stacked[name][m], alone[name][0], rtol=ROUNDING)
-        close(validate(problem, stacked)[m], validate(problem, alone)[0], rtol=ROUNDING)
+            assert torch.equal(stacked[name][m], alone[name][0]), name
+        assert torch.equal(validate(problem, stacked)[m], validate(problem, alone)[0])
 
 
 def test_a_member_of_one_task_equals_a_model_that_has_no_other_head():
@@ -133,17 +131,3 @@ def test_batches_cover_every_graph_once_in_an_order_of_the_epoch_and_the_split()
     assert torch.equal(first.sort().values, problem.train)
     other = torch.cat(list(batches(replace(problem, stream="another split"), 0)))
     assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("width", [4, 20])
-def test_a_pna_member_is_the_same_bit_for_bit_in_a_stack_of_any_size(width, dtype):
-    problem = make(lattice_store(40), conv="pna", width=width, dtype=dtype, batch_size=16)
-    states = {size: start(problem, [7, 8, 9, 10][:size]) for size in (1, 2, 4)}
-    for _ in range(7):  # of three batches
-        losses = {size: train_epoch(problem, state, both(problem, size)) for size, state in states.items()}
-    for size in (1, 2):
-        assert torch.equal(losses[size][0], losses[4][0])
-        assert torch.equal(validate(problem, states[size])[0], validate(problem, states[4])[0])
-        for name, value in states[size].tensors.items():
-            assert torch.equal(value[0], states[4][name][0]), name

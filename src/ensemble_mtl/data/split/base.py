@@ -22,8 +22,8 @@ class SplitOptions(registry.Options):
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Shares of the training, validation and test part; they sum to 1."""
     group: Literal["none", "arrangement", "symmetry"] = "none"
-    """Which graphs stay together: none, those with equal atoms on equal sites, or those that
-    a symmetry of the lattice maps onto each other as well (needs the cell)."""
+    """Which graphs stay together: none, those with equal atoms on equal sites (or, without positions, equal
+    atoms and bonds), or those that a symmetry of the lattice maps onto each other as well (needs the cell)."""
 
     @field_validator("fractions")
     @classmethod

@@ -15,6 +15,7 @@ from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import apply
 from ensemble_mtl.models.spec import Specs, linear
+from ensemble_mtl.rounding import elementwise
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +45,8 @@ def forward(
     parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
 ) -> Tensor:
     """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
-    gate = torch.sigmoid(_edge_linear(parameters, "lin_f", x, topology))
-    core = torch.nn.functional.softplus(_edge_linear(parameters, "lin_s", x, topology))
+    gate = elementwise(torch.sigmoid, _edge_linear(parameters, "lin_f", x, topology))
+    core = elementwise(torch.nn.functional.softplus, _edge_linear(parameters, "lin_s", x, topology))
     return x + topology.sum_edges(gate * core)
 
 

@@ -18,8 +18,9 @@ from ensemble_mtl import registry
 from ensemble_mtl.checked import DISTINCT
 from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.models.linear import apply
+from ensemble_mtl.models.linear import apply, named
 from ensemble_mtl.models.spec import Specs, linear
+from ensemble_mtl.rounding import product
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,7 @@ def forward(
 
     # The two Linears that follow the aggregation are one: lin(post(z)) = (L P) z + (L q + l).
     last = parameters["lin.weight"]
-    post = last @ parameters["post_nns.0.0.weight"]
+    post = product(last, parameters["post_nns.0.0.weight"])
     # Written out: a matrix-vector product is rounded otherwise for one member than for several.
     shift = (last * parameters["post_nns.0.0.bias"][:, None]).sum(-1) + parameters["lin.bias"]
     own = apply(x, post[..., :fan_in], shift)
@@ -94,9 +95,8 @@ def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, 
         square = topology.sum_sources(y * y) * inverse
         low, high = topology.source_extrema(y)
     else:
-        encoded = topology.edge_attr[None] @ parameters["edge_encoder.weight"].mT
-        encoded = encoded + parameters["edge_encoder.bias"][:, None]
-        edge = encoded @ weight[..., 2 * fan_in :].mT
+        encoded = named(topology.edge_attr[None], parameters, "edge_encoder")
+        edge = apply(encoded, weight[..., 2 * fan_in :])
         z = y.index_select(1, topology.source) + edge[:, :, None]
         mean = topology.sum_edges(z) * inverse
         square = topology.sum_edges(z * z) * inverse
@@ -118,7 +118,7 @@ def _scaled_linear(aggregates: Tensor, weight: Tensor, scales: Tensor) -> Tensor
     folded = scales[:, 0, None, None] * weight[:, None, :, 0]
     for s in range(1, weight.shape[2]):
         folded = folded + scales[:, s, None, None] * weight[:, None, :, s]
-    return aggregates @ folded.mT
+    return product(aggregates, folded.mT)
 
 
 def _scales(degree: Tensor, options: Options, degrees: DegreeStatistics) -> Tensor:

@@ -1,0 +1,40 @@
+"""``cancel``: end the jobs that were submitted."""
+
+from __future__ import annotations
+
+import click
+
+from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.errors import StudyError
+from ensemble_mtl.study import Study
+
+
+@click.command()
+@study_arguments()
+@json_option
+def command(study: Study, as_json: bool) -> None:
+    """End every job of CONFIG that waits or runs; what is finished stays.
+
+    Members in training get the scheduler's grace period (Slurm: KillWait, often 30 s) to checkpoint.
+    """
+    from ensemble_mtl.schedulers import _submissions
+
+    submissions = _submissions.load_all(study)
+    rows = _submissions.table(study, submissions)
+    silent = next((row for row in rows if row["live"] is None), None)
+    if silent:
+        raise StudyError(f"job {silent['id']} cannot be cancelled from here: {silent['reason']}")
+    ended: list[str] = []
+    for one in submissions:
+        # the one that gathers first: it would start when the other ends
+        live = [row["id"] for row in reversed(rows) if row["name"] == one.name and row["live"]]
+        if live:
+            _submissions.cancel(study, one, live)
+            ended += live
+    if as_json:
+        print_json({"study": study.config.name, "directory": str(study.root), "cancelled": ended})
+    elif ended:
+        print(f"cancelled job {', '.join(ended)}; none of them is requeued")
+        note("next: `ensemble-mtl submit CONFIG` or `ensemble-mtl run CONFIG` continues from the checkpoints")
+    else:
+        print("no job of this study waits or runs; a run of your own is ended by Ctrl-C or SIGTERM")

@@ -1,0 +1,41 @@
+"""Which GPU a process of a host takes; found without loading torch, which then sees only that one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""Variables that say which GPUs a process may use."""
+DEV = Path("/dev")
+
+
+def gpus_of_host() -> list[str]:
+    """Numbers of the host's GPUs, NVIDIA's or AMD's."""
+    found = [path.name.removeprefix("nvidia") for path in sorted(DEV.glob("nvidia[0-9]*"))]
+    if not found and (DEV / "kfd").exists():  # AMD's compute driver; it numbers from 0
+        found = [str(number) for number, _ in enumerate(DEV.glob("dri/renderD*"))]
+    return found
+
+
+def usable(environment: Mapping[str, str], host: Sequence[str]) -> tuple[str, list[str]]:
+    """The variable that binds a process to GPUs, and the GPUs that this process may use.
+
+    Args:
+        environment: may say already which GPUs are to be used.
+        host: the host's GPUs, if it does not.
+    """
+    name = next((name for name in VISIBLE if name in environment), None)
+    return name or VISIBLE[0], [gpu for gpu in environment[name].split(",") if gpu] if name else list(host)
+
+
+def gpu_of(number: int, environment: Mapping[str, str], host: Sequence[str]) -> dict[str, str]:
+    """The variable that binds a process to its GPU; empty if there is none.
+
+    Args:
+        number: the process's number on its host; several share a GPU if there are more of them than GPUs.
+        environment: see :func:`usable`.
+        host: see :func:`usable`.
+    """
+    name, gpus = usable(environment, host)
+    return {name: gpus[number % len(gpus)]} if gpus else {}

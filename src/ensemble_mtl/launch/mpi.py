@@ -1,0 +1,86 @@
+"""Ranks of an MPI job: ``mpiexec -n 4 python -m mpi4py -m ensemble_mtl run CONFIG --launcher mpi``.
+
+Rank 0, the lead, prepares the data, reads what is done, and gives shards to all ranks, itself
+included, as they become free. Only what it says counts: no other rank looks for work itself.
+If a rank dies, the MPI launcher ends the job, and the same command continues.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Literal
+
+from ensemble_mtl import registry
+from ensemble_mtl.launch import _mpi_world
+from ensemble_mtl.launch._mpi_start import SIZES
+from ensemble_mtl.launch._mpi_world import World
+from ensemble_mtl.launch.base import Observe, Shard, on_stop_signal
+from ensemble_mtl.study import Study
+
+
+class Options(registry.Options):
+    """The MPI launcher has no options: ``mpiexec -n`` or ``srun -n`` says how many ranks there are."""
+
+    name: Literal["mpi"] = "mpi"
+
+
+_world: World | None = None
+"""Joined once; MPI cannot be left and joined again."""
+
+
+def num_workers(study: Study, options: Options) -> int:
+    """How many shards run at a time: one per rank."""
+    if _world:
+        return _world.size
+    return int(next((os.environ[name] for name in SIZES if os.environ.get(name)), 1))
+
+
+def follow(study: Study, options: Options) -> bool:
+    """Join the job; as another rank than the lead, serve shards until released.
+
+    Raises:
+        ConfigError: there is no MPI here, or the processes were not started by it.
+    """
+    global _world
+    _world = world = _mpi_world.join(study.config.train.device)
+    if world.rank == 0:
+        return False
+    signalled = threading.Event()
+    with world.fatal():
+        with on_stop_signal(lambda *_: signalled.set()):
+            from ensemble_mtl.launch._mpi_ranks import Follower  # loads torch, which sees the GPU chosen by now
+
+            Follower(world, signalled).serve()
+        world.leave()
+    return True
+
+
+def launch(study: Study, shards: Sequence[Shard], options: Options, observe: Observe) -> bool:
+    """Run every shard on the ranks (see :mod:`ensemble_mtl.launch.base`).
+
+    Returns:
+        whether it came to its end; False if it was interrupted and everything checkpointed.
+    """
+    from ensemble_mtl.launch._mpi_ranks import Lead
+
+    world = _joined()
+    with world.fatal():
+        return Lead(world, study, shards, observe).run()
+
+
+def release(options: Options) -> None:
+    """Let the other ranks go; a job that a fault has broken is ended as this process ends."""
+    world = _joined()
+    if world.failed:
+        return
+    with on_stop_signal(lambda *_: None), world.fatal():  # all is written; there is nothing left to stop
+        for rank in range(1, world.size):
+            world.send(rank, {"leave": True})
+        world.leave()
+
+
+def _joined() -> World:
+    assert _world is not None, "follow comes first"  # noqa: S101 - every caller runs it
+    return _world

@@ -1,0 +1,1 @@
+"""Estimators of the spectral density, one file each."""

@@ -1,0 +1,52 @@
+"""Leading eigenpairs: the converged Ritz pairs of a Lanczos run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensemble_mtl.probes.lanczos import Tridiagonal, ritz
+from ensemble_mtl.rounding import product
+
+CONVERGED = 1e-2
+"""A pair counts as converged if its residual is below this share of its eigenvalue, which is then off
+by the square of it, about."""
+
+
+@dataclass(frozen=True)
+class Leading:
+    """Eigenpairs in order of magnitude, the largest first.
+
+    Attributes:
+        values: ``[M, C]`` float64; NaN where fewer have converged.
+        residuals: ``[M, C]`` ‖Av − θv‖, float64; an eigenvalue lies within this of θ.
+        vectors: ``[M, C, P]`` unit vectors; 0 where fewer have converged.
+    """
+
+    values: Tensor
+    residuals: Tensor
+    vectors: Tensor
+
+
+def leading(run: Tridiagonal, count: int) -> Leading:
+    """The first ``count`` converged pairs (or all, if there are fewer) of each member.
+
+    The residual is β |s_K| of the exact recurrence, plus the rounding of the products.
+    """
+    values, vectors = ritz(run)
+    magnitude = values.abs().nan_to_num(nan=0.0)
+    rounding = torch.finfo(run.basis.dtype).eps * magnitude.amax(1, keepdim=True)
+    residuals = run.coupling[:, None] * vectors[:, -1].abs() + rounding
+    converged = (residuals <= CONVERGED * magnitude) & (magnitude > 0)
+    order = torch.where(converged, magnitude, -1.0).argsort(dim=1, descending=True, stable=True)[:, :count]
+    found = converged.gather(1, order)
+    chosen = vectors.gather(2, order[:, None].expand(-1, vectors.shape[1], -1)).mT
+    chosen = torch.where(found[..., None], chosen, 0.0).to(run.basis.dtype)
+    nothing = float("nan")
+    return Leading(
+        torch.where(found, values.gather(1, order), nothing),
+        torch.where(found, residuals.gather(1, order), nothing),
+        product(chosen, run.basis),
+    )

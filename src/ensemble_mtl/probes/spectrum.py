@@ -1,0 +1,100 @@
+"""What the probes found of one task, and of pairs of tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor
+
+from ensemble_mtl.probes.lanczos import Density
+from ensemble_mtl.probes.leading import Leading
+from ensemble_mtl.probes.operator import HessianOperator
+from ensemble_mtl.probes.pairs import cosine, overlap, spectral_distances
+from ensemble_mtl.probes.trace.base import Control
+
+Pairs = dict[str, dict[str, dict[str, float]]]
+"""Task -> partner -> measure -> value."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One task's spectrum; the Lanczos basis and the operator's kept graph, the largest parts, are let go.
+
+    Attributes:
+        loss: ``[M]``.
+        gradient: ``[M, P]``.
+        nodes: ``[M, S, K]``, see :class:`ensemble_mtl.probes.lanczos.Density`; on the CPU.
+        weights: ``[M, S, K]``.
+        orthogonality: ``[M]``.
+        norm: ``[M]`` ‖H‖_F.
+        norm_sem: ``[M]`` its standard error.
+        norm_runs: ``[M, S]`` as each run has it.
+        num_products: Hessian-vector products, per member.
+        leading: eigenpairs.
+        control: for the trace.
+        seconds: spent on all of this.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    nodes: Tensor
+    weights: Tensor
+    orthogonality: Tensor
+    norm: Tensor
+    norm_sem: Tensor
+    norm_runs: Tensor
+    num_products: int
+    leading: Leading
+    control: Control
+    seconds: float
+
+    @classmethod
+    def of(
+        cls, operator: HessianOperator, density: Density, leading: Leading, control: Control, started: float
+    ) -> Spectrum:
+        """From its estimates; ``started`` is the clock when work on the task began."""
+        norm, sem, runs = density.frobenius()
+        nodes, weights = density.nodes.cpu(), density.weights.cpu()
+        seconds = time.perf_counter() - started
+        return cls(
+            operator.loss, operator.gradient, nodes, weights, density.orthogonality, norm, sem, runs,
+            density.num_products, leading, control, seconds,
+        )  # fmt: skip
+
+    def values(self, member: int) -> dict[str, Any]:
+        """The fields of a member's result."""
+        nodes = self.nodes[member]
+        found = self.leading.values[member].isfinite()
+        return {
+            "loss": float(self.loss[member]),
+            "eig_min": float(nodes.nan_to_num(nan=float("inf")).min()),
+            "eig_max": float(nodes.nan_to_num(nan=-float("inf")).max()),
+            "orthogonality": float(self.orthogonality[member]),
+            "frobenius": float(self.norm[member]),
+            "frobenius_sem": float(self.norm_sem[member]),
+            "frobenius_runs": self.norm_runs[member].tolist(),
+            "eigenvalues": self.leading.values[member][found].tolist(),
+            "residuals": self.leading.residuals[member][found].tolist(),
+            "nodes": nodes.numpy(),
+            "weights": self.weights[member].numpy(),
+        }
+
+
+def pairs(spectra: Mapping[str, Spectrum]) -> list[Pairs]:
+    """For each member: how much each two of its tasks are alike, under both of their names."""
+    num_members = len(next(iter(spectra.values())).nodes)
+    found: list[Pairs] = [{task: {} for task in spectra} for _ in range(num_members)]
+    for (first, one), (second, other) in combinations(spectra.items(), 2):
+        cosines = cosine(one.gradient, other.gradient)
+        overlaps = overlap(one.leading.vectors, other.leading.vectors)
+        for m in range(num_members):
+            distances = spectral_distances(
+                (one.nodes[m].numpy(), one.weights[m].numpy()), (other.nodes[m].numpy(), other.weights[m].numpy())
+            )
+            alike = {"gradient_cosine": float(cosines[m]), "eigenvector_overlap": float(overlaps[m]), **distances}
+            found[m][first][second], found[m][second][first] = dict(alike), dict(alike)
+    return found

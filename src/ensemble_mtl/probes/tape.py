@@ -1,0 +1,80 @@
+"""What a function of one tensor does, operation by operation, at one point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+@dataclass
+class Step:
+    """One operation whose inputs depend on the point.
+
+    Attributes:
+        function: of torch's ATen library.
+        args: as it was given them.
+        kwargs: likewise.
+        outputs: what it returned.
+        finished: ids of tensors that no later step reads.
+        derivatives: kept by the rules between passes.
+    """
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Tensor]
+    finished: list[int] = field(default_factory=list)
+    derivatives: tuple[Tensor, Tensor | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """E.g. ``aten.bmm.default``."""
+        return str(self.function)
+
+    @property
+    def inputs(self) -> Iterator[Tensor]:
+        """Tensors among the arguments."""
+        return (leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor))
+
+
+class Tape(TorchDispatchMode):
+    """The steps that lead from ``point`` to ``function(point)``; values that do not depend on it are constants.
+
+    It holds every tensor on the way, so that ids name them.
+
+    Args:
+        function: its control flow may depend on values, which are those at the point.
+        point: a tensor.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], point: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.point = point.detach().clone()
+        self.steps: list[Step] = []
+        self._dependent = {id(self.point)}
+        self._constants: list[Any] = []
+        with torch.no_grad(), self:
+            self.value = function(self.point)
+        last = {id(tensor): step for step in self.steps for tensor in [*step.inputs, *step.outputs]}
+        last.pop(id(self.value), None)
+        for name, step in last.items():
+            step.finished.append(name)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note the operation and do it."""
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        step = Step(func, args, kwargs, [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)])
+        if any(id(tensor) in self._dependent for tensor in step.inputs):
+            if all(out.is_floating_point() for out in step.outputs):
+                self.steps.append(step)
+                self._dependent.update(map(id, step.outputs))
+            else:  # an index or a mask; it moves by jumps only
+                self._constants.append(step)
+        return found

@@ -1,0 +1,1 @@
+"""Estimators of the trace, one file each."""

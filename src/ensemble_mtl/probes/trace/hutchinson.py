@@ -1,0 +1,44 @@
+"""Hutchinson's estimator with a fixed number of samples, as published in New 2022."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from ensemble_mtl import registry
+from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.probes.trace.base import Control, Forms, Trace
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ensemble_mtl.probes import hutchinson
+    from ensemble_mtl.probes.lanczos import Tridiagonal
+else:
+    torch = lazy_import("torch")
+    hutchinson = lazy_import("ensemble_mtl.probes.hutchinson")
+
+
+class Options(registry.Options):
+    """Without options: ``probes.trace_samples`` says how many samples."""
+
+    name: Literal["hutchinson"] = "hutchinson"
+
+
+def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> Control:
+    """Nothing is known."""
+    nothing = torch.zeros_like(krylov.alpha[:, :1])
+    return Control(nothing[:, 0], nothing)
+
+
+def estimate(
+    options: Options, vectors: Iterable[Tensor], forms: Forms, controls: Sequence[Control], norms: Tensor
+) -> Trace:
+    """The mean over all ``vectors``."""
+    samples = torch.stack([forms(v) for v in vectors], dim=2)
+    num_tasks, num_members, count = samples.shape
+    found = hutchinson.TraceEstimate(samples.flatten(0, 1))
+    counts = torch.full((num_tasks, num_members), count)
+    shape = (num_tasks, num_members)
+    return Trace(found.mean.view(shape), found.sem.view(shape), counts - 1, counts)

@@ -1,0 +1,73 @@
+"""A study as jobs of a batch system, seen through the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from studies import LONG, TINY, command, wait_until
+
+BIN = Path(sys.executable).parent
+SLOW = LONG.replace("epochs: 60,", "epochs: 600,").replace("seeds: 3", "seeds: 2")
+"""Six members that train for about a quarter of a minute."""
+__all__ = ["BIN", "SLOW", "TINY", "call", "checkpointed", "endings", "jobs", "submit", "wait_for_end", "write_site"]
+
+Environment = Mapping[str, str]
+
+
+def call(environment: Environment, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run ``ensemble-mtl`` to its end."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment, timeout=120)
+
+
+def write_site(folder: Path, **keys: Any) -> Path:
+    """A site's file."""
+    path = folder / "site.yaml"
+    path.write_text(json.dumps({"name": "test", "cpus_per_node": 2, **keys}))
+    return path
+
+
+def submit(environment: Environment, config: Path, *arguments: object) -> dict[str, Any]:
+    """Submit; what it tells."""
+    done = call(environment, "submit", config, "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def jobs(environment: Environment, config: Path) -> dict[str, dict[str, Any]]:
+    """What ``status`` tells of the jobs, by id."""
+    done = call(environment, "status", config, "--json")
+    assert done.returncode == 0, done.stderr
+    return {row["id"]: row for row in json.loads(done.stdout)["jobs"]}
+
+
+def wait_for_end(environment: Environment, config: Path, seconds: float = 240) -> dict[str, dict[str, Any]]:
+    """Wait until no job waits or runs; what ``status`` tells of them then."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def over() -> bool:
+        found.update(jobs(environment, config))
+        return not any(row["live"] for row in found.values())
+
+    try:
+        wait_until(over, seconds)
+    except AssertionError:
+        logs = "".join(f"\n{path.name}:\n{path.read_text()}" for path in sorted(config.parent.rglob("jobs/*.log")))
+        raise AssertionError(f"still there: {found}{logs}") from None
+    return found
+
+
+def checkpointed(root: Path) -> list[Path]:
+    """Folders of members that have a checkpoint and no result."""
+    found = [path.parent for path in root.glob("members/*/*/checkpoint.pt")]
+    return [folder for folder in found if not (folder / "result.json").exists()]
+
+
+def endings(root: Path) -> list[int]:
+    """How often each member has finished."""
+    return [path.read_text().count("finished after epoch") for path in sorted(root.glob("members/*/*/log.txt"))]

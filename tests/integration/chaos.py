@@ -1,0 +1,104 @@
+"""Kill -9 at random, again and again, until a study is through.
+
+Also a command, for what must run in a namespace of its own: ``python chaos.py STUDY KILLS SEED COMMAND …``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from studies import ENVIRONMENT, TINY, results
+
+STUDY = TINY.replace("epochs: 3,", "epochs: 400, checkpoint_seconds: 0.1,").replace("seeds: 2", "seeds: 4")
+STUDY = STUDY.replace("launch: {", "launch: {members_per_shard: 3, retries: 1000, ")
+"""Twelve members in shards of at most three, which are regrouped after every death."""
+PAUSE = (0.05, 1.2)
+"""Shortest and longest time between two kills; starting a worker takes about one second."""
+LAUNCHER_SHARE = 0.2
+"""Share of the kills that hit the launcher."""
+
+
+class Storm:
+    """Starts a command again and again, and kills its processes, until so many were killed.
+
+    Args:
+        root: the study directory.
+        command: runs the study.
+        kills: how many processes to kill.
+        seed: of the choice of victims and times.
+    """
+
+    def __init__(self, root: Path, command: Sequence[str], kills: int, seed: int) -> None:
+        self.root, self.command, self.kills = root, list(command), kills
+        self.random = random.Random(seed)
+        self.killed: Counter[str] = Counter()
+        self.finished: dict[Path, tuple[int, int]] = {}
+
+    def rage(self) -> None:
+        """Kill until it is enough, or the study is done."""
+        while self.killed.total() < self.kills:
+            process = subprocess.Popen(
+                self.command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+            )
+            try:
+                self._disturb(process)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                _, errors = process.communicate()
+            if process.returncode == 0:
+                return
+            assert process.returncode < 0 or b"Traceback" not in errors, errors.decode()
+
+    def _disturb(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None and self.killed.total() < self.kills:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self.random.uniform(*PAUSE))
+            self._look()
+            kind = "launcher" if self.random.random() < LAUNCHER_SHARE else "trainer"
+            victims = [process.pid] if kind == "launcher" else trainers(self.root)
+            if victims and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.random.choice(victims), signal.SIGKILL)
+                    self.killed[kind] += 1
+
+    def _look(self) -> None:
+        """A result that is there never changes and never goes."""
+        for path in results(self.root).values():
+            found = path.stat()
+            self.finished.setdefault(path, (found.st_ino, found.st_mtime_ns))
+        for path, then in self.finished.items():
+            assert (path.stat().st_ino, path.stat().st_mtime_ns) == then, f"{path} was made twice"
+
+
+def trainers(root: Path) -> list[int]:
+    """Processes that hold members now; a claim may be a dead one's."""
+    found = set()
+    for path in root.glob("members/*/*/running.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found.add(int(json.loads(path.read_text())["pid"]))
+    return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
+def through_the_storm(root: Path, command: Sequence[str], kills: int, seed: int) -> Counter[str]:
+    """Run the study with ``kills`` kills and then to its end; the number of kills by kind."""
+    storm = Storm(root, command, kills, seed)
+    storm.rage()
+    storm._look()
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    storm._look()
+    return storm.killed
+
+
+if __name__ == "__main__":
+    print(json.dumps(through_the_storm(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), int(sys.argv[3]))))

@@ -1,0 +1,225 @@
+"""Studies on four MPI ranks, started by a real ``mpiexec``, undisturbed and disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from studies import ENVIRONMENT, TINY, alive, call, numbers, results, trainer, wait_until, weights, workers, write
+
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+LONG = (
+    TINY.replace("epochs: 3,", "epochs: 40, checkpoint_seconds: 0.2,")
+    .replace("seeds: 2", "seeds: 3")
+    .replace("launch: {", "launch: {members_per_shard: 1, ")
+)
+"""Nine members of a shard each, which train long enough to be killed on the way."""
+RANKS = 4
+
+
+def mpi(config: Path, num_ranks: int = RANKS, runner: tuple[str, ...] = ("-m", "mpi4py")) -> list[str]:
+    command = [MPIEXEC, "-n", num_ranks, sys.executable, *runner, "-m", "ensemble_mtl"]
+    return [*map(str, command), "run", str(config), "--launcher", "mpi", "--no-report"]
+
+
+@contextmanager
+def started(command: list[str], **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """The running job; whatever is left of it afterwards is killed."""
+    environment = {**ENVIRONMENT, **variables}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    )
+    ranks: set[int] = set()
+    try:
+        yield process
+    finally:
+        ranks = _descendants(process.pid)
+        for pid in (process.pid, *ranks):
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _descendants(pid: int) -> set[int]:
+    children = workers(pid)
+    return set(children).union(*map(_descendants, children)) if children else set()
+
+
+def finish(command: list[str], seconds: float = 120, **variables: str) -> tuple[int, str]:
+    """Exit code and output of the whole job."""
+    with started(command, **variables) as job:
+        output, _ = job.communicate(timeout=seconds)
+        return job.returncode, output
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the study, run by the local launcher without disturbance."""
+    config = write(tmp_path_factory.mktemp("undisturbed"), LONG)
+    done = call("run", config, "--no-report")
+    assert done.returncode == 0, done.stderr
+    return config.parent / "studies/tiny"
+
+
+def assert_complete(root: Path, reference: Path) -> None:
+    """Every member ended once, with the numbers of the undisturbed local run, bit for bit."""
+    assert len(results(root)) == 9
+    assert numbers(root) == numbers(reference)
+    assert weights(root) == weights(reference)
+    for log in root.glob("members/*/*/log.txt"):
+        assert log.read_text().count("finished after") <= 1  # it may be killed before it writes this
+
+
+def test_four_ranks_find_the_same_numbers_as_the_local_launcher(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    seen = set()
+    with started(mpi(config)) as job:
+        while job.poll() is None:
+            for claim in root.glob("members/*/*/running.json"):
+                try:
+                    seen.add(json.loads(claim.read_text())["pid"])
+                except (OSError, ValueError):
+                    continue  # it has just ended
+        output = job.stdout.read() if job.stdout else ""
+    assert job.returncode == 0, output
+    assert len(seen) == RANKS, "not all ranks took part"
+    assert_complete(root, undisturbed)
+
+
+def test_an_mpi_without_threads_serves_between_epochs(tmp_path: Path, undisturbed: Path) -> None:
+    config = write(tmp_path, LONG)
+    code, output = finish(mpi(config, num_ranks=2), MPI4PY_RC_THREADS="0")
+    assert code == 0, output
+    assert_complete(tmp_path / "studies/tiny", undisturbed)
+
+
+def test_a_rank_killed_ends_the_job_and_the_next_run_does_the_rest(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    with started(mpi(config)) as job:
+        wait_until(lambda: len(results(root)) >= 1)
+        ranks = _descendants(job.pid)
+        os.kill(trainer(root, "checkpoint.pt"), signal.SIGKILL)
+        output, _ = job.communicate(timeout=30)
+        assert job.returncode not in (0, 99), output
+        wait_until(lambda: not any(alive(pid) for pid in ranks), 20)
+    before = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
+    assert 1 <= len(before) < 9
+    code, output = finish(mpi(config))
+    assert code == 0, output
+    after = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
+    assert {name: after[name] for name in before} == before
+    logs = [path.read_text() for path in root.glob("members/*/*/log.txt")]
+    assert any(re.search(r"started at epoch [1-9]", text) for text in logs), "nothing was resumed from a checkpoint"
+    assert_complete(root, undisturbed)
+
+
+def test_a_request_to_stop_checkpoints_all_ranks(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    for receiver in ("one rank", "mpiexec"):
+        with started(mpi(config)) as job:
+            one = trainer(root, "metrics.jsonl")
+            os.kill(job.pid if receiver == "mpiexec" else one, signal.SIGUSR1)
+            output, _ = job.communicate(timeout=60)
+        assert job.returncode == 99, output
+        assert output.count("stopped and checkpointed") == 1
+        assert "BAD TERMINATION" not in output
+        assert "Abort" not in output
+        assert not list(root.glob("members/*/*/running.json"))
+    code, output = finish(mpi(config))
+    assert code == 0, output
+    assert_complete(root, undisturbed)
+
+
+FAULT = """\
+import os
+if os.environ.get("PMI_RANK") == "2":
+    from ensemble_mtl import shard
+    def fault(*arguments):
+        raise {error}
+    shard.attempt = fault
+"""
+"""A module that Python imports as it starts, and that breaks one rank."""
+
+
+@pytest.mark.parametrize("runner", [("-m", "mpi4py"), ()], ids=["with -m mpi4py", "without"])
+@pytest.mark.parametrize(
+    ("error", "expected", "told"),
+    [
+        ("RuntimeError('this rank is broken')", 1, "RuntimeError: this rank is broken"),
+        ("OSError(28, 'No space left on device', 'x.json')", 2, "error: [Errno 28] No space left on device: 'x.json'"),
+    ],
+)
+def test_a_fault_on_one_rank_ends_the_job(
+    tmp_path: Path, runner: tuple[str, ...], error: str, expected: int, told: str
+) -> None:
+    config = write(tmp_path, LONG)
+    (tmp_path / "sitecustomize.py").write_text(FAULT.format(error=error))
+    code, output = finish(mpi(config, num_ranks=3, runner=runner), PYTHONPATH=str(tmp_path))
+    assert code == expected, output
+    assert "rank 2 of 3 on " in output
+    assert output.count(told) == 1
+    assert ("Traceback" in output) == (expected == 1)
+
+
+def test_a_mistake_that_all_ranks_meet_is_told_once(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG.replace("seeds: 3", "seeds: many"))
+    code, output = finish(mpi(config))
+    assert code == 2, output
+    assert output.count("error: ") == 1, output
+    assert "seeds" in output
+    assert "Abort" not in output
+
+
+def test_a_mistake_that_one_rank_meets_ends_the_job(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG)
+    others, odd = mpi(config, num_ranks=2), mpi(tmp_path / "missing.yaml", num_ranks=1)
+    code, output = finish([*others, ":", *odd[1:]])
+    assert code == 2, output
+    assert output.count("error: ") == 1, output
+    assert "missing.yaml" in output
+
+
+def test_a_fault_of_the_data_is_told_once(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG.replace("{name: alloy, num_configurations: 60, seed: 3}", "{name: lsms, path: none}"))
+    code, output = finish(mpi(config, num_ranks=2))
+    assert code == 2, output
+    assert output.count("error: ") == 1, output
+    assert "Abort" not in output
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [({}, "started alone"), ({"SLURM_NTASKS": "4"}, "got 1 process(es) in this MPI job, expected 4 (SLURM_NTASKS)")],
+)
+def test_a_process_alone_is_refused(tmp_path: Path, variables: dict[str, str], told: str) -> None:
+    config = write(tmp_path, LONG)
+    alone = mpi(config)[3:]
+    code, output = finish(alone, **variables)
+    assert code == 2, output
+    assert told in output
+    assert not (tmp_path / "studies").exists()
+
+
+def test_without_mpi4py_it_says_what_to_install(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG)
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py/__init__.py").write_text("raise ImportError('there is none')")
+    done = [sys.executable, "-m", "ensemble_mtl", "run", str(config), "--launcher", "mpi"]
+    code, output = finish(done, PYTHONPATH=str(tmp_path))
+    assert code == 2, output
+    assert "pip install 'ensemble-mtl[mpi]'" in output
+
+
+def test_no_epoch_is_begun_after_the_end_of_the_allocation(tmp_path: Path) -> None:
+    config = write(tmp_path, LONG)
+    code, output = finish(mpi(config, num_ranks=2), ENSEMBLE_MTL_DEADLINE="1000000000")
+    assert code == 99, output
+    assert not list((tmp_path / "studies/tiny").glob("members/*/*/metrics.jsonl"))

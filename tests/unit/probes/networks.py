@@ -1,0 +1,39 @@
+"""Small networks of every trunk and convolution, after some training."""
+
+from __future__ import annotations
+
+import torch
+from problems import both, make, start
+from stores import STORES
+from torch import Tensor
+from trunks import with_model
+
+from ensemble_mtl import registry
+from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.step import Problem, train_epoch
+
+TRUNKS = [name for name in registry.names("models.trunk") if name != "convolutions"]
+NETWORKS = [*registry.names("models.conv"), *TRUNKS]
+
+
+def network(name: str, kind: str, members: list[int], *, epochs: int = 2, **options) -> tuple[Problem, StackState]:
+    """After some epochs, so that running statistics are no longer the initial ones."""
+    conv = "pna" if name in TRUNKS else name
+    uses_edges = name in TRUNKS or registry.load("models.conv", conv).EDGE_FEATURES
+    edges = 2 if kind != "open" and uses_edges else 0
+    problem = make(STORES[kind](10), conv=conv, edge_features=edges, **options)
+    if name in TRUNKS:
+        problem = with_model(problem, trunk=name, width=2)
+    state = start(problem, members)
+    for _ in range(epochs):
+        train_epoch(problem, state, both(problem, len(members)))
+    return problem, state
+
+
+def shared(problem: Problem, state: StackState) -> Tensor:
+    """``[M, P]`` the point of the Hessians."""
+    return state["parameters"][:, : problem.layout.num_shared]
+
+
+def random_like(values: Tensor) -> Tensor:
+    return torch.randn(values.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(values)

@@ -1,0 +1,71 @@
+"""How alike two tasks are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from tolerances import ROUNDING, close
+
+from ensemble_mtl.probes.pairs import cosine, overlap, spectral_distances, wasserstein
+
+
+def test_cosine_of_gradients():
+    a = torch.tensor([[1.0, 0.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
+    b = torch.tensor([[0.0, 2.0, 0.0], [-6.0, -8.0, 0.0], [1.0, 0.0, 0.0]])
+    close(cosine(a, b), torch.tensor([0.0, -1.0, float("nan")]).double(), rtol=ROUNDING)
+    assert cosine(1e-30 * a[1:2], 1e-30 * a[1:2]).item() == pytest.approx(1.0, rel=1e-6)
+
+
+def test_overlap_is_one_for_equal_spans_and_small_for_random_ones():
+    generator = torch.Generator().manual_seed(0)
+    q = torch.linalg.qr(torch.randn(2, 400, 8, generator=generator, dtype=torch.float64))[0].mT
+    turn = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64))[0]
+    close(overlap(q[:, :4], turn @ q[:, :4]), torch.ones(2).double(), rtol=ROUNDING)
+    close(overlap(q[:, :4], q[:, 4:]), torch.zeros(2).double(), rtol=ROUNDING)
+    assert overlap(q[:1], q[1:]).item() == pytest.approx(8 / 400, rel=0.5)
+
+
+def test_overlap_compares_as_many_vectors_as_both_have():
+    basis = torch.eye(6, dtype=torch.float64)[None]
+    two, three = basis[:, :3].clone(), basis[:, :3]
+    two[:, 2] = 0
+    assert overlap(two, three).item() == 1.0
+    assert overlap(two[:, [1, 0, 2]], basis[:, 1:4]).item() == 0.5
+    assert overlap(torch.zeros_like(three), three).isnan().all()
+
+
+def test_wasserstein_is_scipys():
+    random = np.random.default_rng(0)
+    for sizes in ((1, 1), (5, 3), (40, 60)):
+        a, b = (random.normal(size=size) for size in sizes)
+        p, q = (random.random(size) for size in sizes)
+        expected = stats.wasserstein_distance(a, b, p, q)
+        assert wasserstein(a, p / p.sum(), b, q / q.sum()) == pytest.approx(expected, rel=1e-12)
+
+
+def spectrum(values: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    nodes = np.array([values, values, [*values[:-1], np.nan]])
+    weights = np.full(nodes.shape, 1 / len(values))
+    weights[2] = [1 / (len(values) - 1)] * (len(values) - 1) + [0.0]
+    return nodes, weights
+
+
+def test_distances_of_spectra():
+    one, moved = spectrum([0.0, 1.0, 4.0]), spectrum([0.5, 1.5, 4.5])
+    assert spectral_distances(one, one) == pytest.approx({"wasserstein": 0.0, "energy_wasserstein": 0.0}, abs=1e-15)
+    assert spectral_distances(one, moved)["wasserstein"] == pytest.approx(0.5)
+    scaled = spectrum([0.0, 3.0, 12.0])
+    assert spectral_distances(one, scaled)["energy_wasserstein"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_bulk_at_zero_has_no_energy():
+    one, other = spectrum([1e-9] * 50 + [2.0, 3.0]), spectrum([-1e-9] * 90 + [2.0, 3.0])
+    assert spectral_distances(one, other)["energy_wasserstein"] < 0.02
+
+
+@pytest.mark.parametrize("broken", [spectrum([0.0, 0.0, 0.0]), (np.full((1, 3), np.nan), np.full((1, 3), np.nan))])
+def test_what_cannot_be_compared_is_not_a_number(broken):
+    found = spectral_distances(broken, spectrum([0.0, 1.0, 2.0]))
+    assert np.isnan(found["energy_wasserstein"])
