@@ -29,6 +29,7 @@ from typing import Any
 
 from ensemble_mtl import atomic
 from ensemble_mtl.errors import StudyError
+from ensemble_mtl.processes import is_dead, machine, process_started
 
 RENEWAL_SECONDS = 5.0
 """How often a process renews its claims."""
@@ -119,7 +120,7 @@ def holder(path: Path, now: float | None = None) -> Holder | None:
     if record is None:
         return None
     silent = (time.time() if now is None else now) - record["mtime"]
-    here = record["machine"] == _machine()
+    here = record["machine"] == machine()
     if silent > SILENCE_SECONDS or (here and is_dead(record["pid"], record["started"])):
         return None
     return Holder(record["uid"], record["pid"], record["host"])
@@ -135,43 +136,6 @@ def file_system_time(folder: Path) -> float:
     finally:
         os.close(descriptor)
         probe.unlink(missing_ok=True)
-
-
-def is_dead(pid: int, started: str) -> bool:
-    """Whether the process of this host that had the number ``pid`` and began at ``started`` has ended for sure.
-
-    Numbers are used again, and an ended process that nobody has waited for still has one; of
-    other users' processes a host may tell nothing.
-    """
-    try:
-        state, began = _stat(pid)
-        return state in "ZX" or began != started
-    except (FileNotFoundError, ProcessLookupError):
-        pass  # it has ended, or this user is not to know of it
-    except OSError:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
-
-
-def process_started(pid: int) -> str | None:
-    """When the process began, in the kernel's ticks; None if it has ended, or cannot be seen."""
-    try:
-        state, began = _stat(pid)
-    except OSError:
-        return None
-    return None if state in "ZX" else began
-
-
-def _stat(pid: int) -> tuple[str, str]:
-    """State and start time of the process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0], fields[19]
 
 
 class Keeper:
@@ -301,13 +265,4 @@ def _parsed(content: bytes, mtime: float) -> dict[str, Any]:
 
 def _identity() -> dict[str, Any]:
     pid = os.getpid()
-    return {"pid": pid, "started": process_started(pid), "host": socket.gethostname(), "machine": _machine()}
-
-
-def _machine() -> str:
-    """Names what process numbers mean: this boot of this host, and the space of process numbers."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return f"{socket.gethostname()} {uuid.getnode()}"
+    return {"pid": pid, "started": process_started(pid), "host": socket.gethostname(), "machine": machine()}

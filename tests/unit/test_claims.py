@@ -6,7 +6,6 @@ import errno
 import json
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -188,33 +187,6 @@ def test_exclusive_refuses_or_waits(tmp_path: Path) -> None:
     with claims.exclusive(path, "baking", wait_seconds=30):
         assert claims.holder(path)
     assert not path.exists()
-
-
-def test_a_process_number_alone_is_not_a_process() -> None:
-    assert claims.process_started(os.getpid()) is not None
-    child = subprocess.Popen(["sleep", "60"])
-    assert claims.process_started(child.pid) is not None
-    child.send_signal(signal.SIGKILL)
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert claims.process_started(child.pid) is None  # ended, though nobody has waited for it
-    child.wait()
-    assert claims.process_started(child.pid) is None
-
-
-def test_a_process_that_one_may_not_see_counts_as_living(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hidden(pid: int) -> tuple[str, str]:
-        raise FileNotFoundError(pid)  # as with hidepid=2
-
-    def not_permitted(pid: int, number: int) -> None:
-        raise PermissionError(pid)
-
-    monkeypatch.setattr(claims, "_stat", hidden)
-    monkeypatch.setattr(os, "kill", not_permitted)
-    assert not claims.is_dead(1, "1")
-    monkeypatch.undo()
-    assert claims.is_dead(2**22 + 1, "1")
-    assert claims.is_dead(os.getpid(), "1")  # the number was used again
-    assert not claims.is_dead(os.getpid(), str(claims.process_started(os.getpid())))
 
 
 def test_a_claim_that_cannot_be_read_for_a_moment_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ensemble_mtl.errors import ConfigError
+from ensemble_mtl.launch._started import SIZES
 
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
-"""Variables in which launchers say how many processes they start; one inside another's job sets an earlier one."""
 START = "mpiexec -n 4 python -m mpi4py -m ensemble_mtl run CONFIG --launcher mpi"
 
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from ensemble_mtl.errors import EXIT_BAD_INPUT, EXIT_MEMBER_FAILED, ConfigError, EnsembleMTLError
 from ensemble_mtl.launch._gpus import gpu_of, gpus_of_host
 from ensemble_mtl.launch._mpi_start import load, use_one_thread, wrong_start
+from ensemble_mtl.launch._started import RANKS
 from ensemble_mtl.launch.base import STOP_SIGNALS
 
 POLL_SECONDS = 0.005
@@ -29,8 +30,6 @@ LAST_WORDS_SECONDS = 1.0
 PRECEDENCE_SECONDS = 5.0
 """How long a rank waits for the others to meet the same error before it says so alone."""
 
-RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK")
-"""Variables in which MPI launchers number the processes."""
 
 Message = dict[str, Any]
 

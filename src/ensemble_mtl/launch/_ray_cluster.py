@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import socket
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from ensemble_mtl.launch._ray_environment import (
     signals_kept,
     silence,
 )
+from ensemble_mtl.launch._started import refusal
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Cluster:
     def answers(self) -> bool:
         """Whether the head lives; unlike Ray's own calls this ends soon if it does not."""
         host, port = _host_and_port(self._gcs)
-        return not _refusal(host, port)
+        return not refusal(host, port)
 
     def close(self) -> None:
         """Leave the cluster; an own one ends."""
@@ -154,7 +154,7 @@ class Cluster:
 def _wait_for(address: str, deadline: float) -> None:
     host, port = _host_and_port(address)
     started = time.monotonic()
-    while reason := _refusal(host, port):
+    while reason := refusal(host, port):
         if time.monotonic() > deadline:
             raise ConfigError(
                 f"launch.launcher.address: no Ray head answers at {address} within "
@@ -172,15 +172,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
             "or auto; an http:// address is for `ray job submit`"
         )
     return host.strip("[]"), int(port)
-
-
-def _refusal(host: str, port: int) -> str:
-    """Why nobody answers there; empty if somebody does."""
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
 
 
 def require(nodes: list[Node], cpus: float, gpus: float, where: str) -> int:

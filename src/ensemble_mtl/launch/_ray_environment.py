@@ -30,9 +30,14 @@ def write_token(path: Path) -> None:
         file.write(secrets.token_hex(32))
 
 
+def short_folder() -> Path:
+    """A new one for the sockets of a node, whose names may have 107 characters."""
+    return Path(tempfile.mkdtemp(prefix="emtl-ray-"))
+
+
 def own_folder() -> Path:
-    """For an own cluster; short, since the names of sockets in it may have 107 characters."""
-    folder = Path(tempfile.mkdtemp(prefix="emtl-ray-"))
+    """For an own cluster, with its token."""
+    folder = short_folder()
     write_token(folder / "token")
     return folder
 

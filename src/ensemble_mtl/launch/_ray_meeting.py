@@ -7,17 +7,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_mtl.errors import EXIT_CHECKPOINTED, ConfigError, EnsembleMTLError
 from ensemble_mtl.launch._ray_environment import QUIET
+from ensemble_mtl.launch._started import refusal
 from ensemble_mtl.launch.base import STOP_SIGNALS
-
-RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK", "SLURM_PROCID")
-SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM_NAMESPACE_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
-"""Set by launchers; the most specific first, since a batch job has Slurm's in any case."""
 
 
 class StoppedError(EnsembleMTLError):
@@ -95,11 +91,7 @@ class Head:
     def answers(self) -> bool:
         """Whether the head lives."""
         host, _, port = self.address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError:
-            return False
-        return True
+        return not refusal(host, int(port))
 
     def environment(self, folder: Path) -> dict[str, str]:
         """The environment of everything that talks to the cluster."""
@@ -140,11 +132,6 @@ class Signals:
         self._first.setdefault(number, time.monotonic())
         if self.receiver and self.receiver.poll() is None:
             os.killpg(self.receiver.pid, number)  # it leads a group; a shell would not pass it on
-
-
-def number_in(environment: Mapping[str, str], names: tuple[str, ...]) -> int | None:
-    """The first of the variables ``names`` that is a number."""
-    return next((int(environment[name]) for name in names if environment.get(name, "").isdigit()), None)
 
 
 def rank_by_arrival(folder: Path, size: int) -> int:

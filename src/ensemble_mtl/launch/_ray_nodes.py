@@ -24,8 +24,9 @@ import click
 from ensemble_mtl import atomic
 from ensemble_mtl.errors import EXIT_BAD_INPUT, EXIT_COMPLETE, EXIT_INCOMPLETE, ConfigError, EnsembleMTLError
 from ensemble_mtl.launch._ray_environment import write_token
-from ensemble_mtl.launch._ray_meeting import RANKS, SIZES, Head, Place, Signals, number_in, rank_by_arrival
+from ensemble_mtl.launch._ray_meeting import Head, Place, Signals, rank_by_arrival
 from ensemble_mtl.launch._ray_process import RayNode, exit_code, free_ports, own_address, start
+from ensemble_mtl.launch._started import ANY_RANKS, SIZES, number_in
 
 LOOK_SECONDS = 0.5
 HEAD_SILENCE_SECONDS = 60.0
@@ -190,7 +191,7 @@ def main(
         size = nodes or number_in(os.environ, SIZES)
         if size is None:
             raise ConfigError("ray_nodes: the environment does not tell how many nodes there are; give --nodes")
-        rank = number_in(os.environ, RANKS)
+        rank = number_in(os.environ, ANY_RANKS)
         rank = rank_by_arrival(folder, size) if rank is None else rank
         usable = number_in(os.environ, ("SLURM_CPUS_PER_TASK",)) or len(os.sched_getaffinity(0))
         place = Place(rank, size, folder, cpus or usable, gpus, seconds, interface)

@@ -12,14 +12,13 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ensemble_mtl.claims import process_started
 from ensemble_mtl.errors import ConfigError
-from ensemble_mtl.launch._ray_environment import OBJECT_STORE_BYTES
+from ensemble_mtl.launch._ray_environment import OBJECT_STORE_BYTES, short_folder
 from ensemble_mtl.launch.base import SCHEDULER_SIGNALS
+from ensemble_mtl.processes import process_started
 
 PORTS = (
     "port",  # of the head's own server; the others are for every node
@@ -123,8 +122,7 @@ class RayNode:
         self, arguments: list[str], address: str, taken: dict[str, int], environment: Mapping[str, str], log: Path
     ) -> None:
         self.log, head = log, "--head" in arguments
-        # short: the names of sockets in it may have 107 characters
-        self._folder = Path(tempfile.mkdtemp(prefix="emtl-ray-"))
+        self._folder = short_folder()
         chosen = [f"--{name}={number}" for name, number in taken.items() if head or name not in HEAD_PORTS]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={address}"]
         command += [*chosen, "--min-worker-port=0", "--max-worker-port=0", *arguments]

@@ -89,7 +89,7 @@ class _Pool:
 
     def _idle(self, worker: _Worker) -> None:
         worker.shard = None
-        if self.waiting and not self.interrupted:
+        if self.waiting and not (self.interrupted or self.out_of_time):
             worker.give(self.waiting.popleft())
         else:
             worker.dismiss()
@@ -101,7 +101,7 @@ class _Pool:
         if shard is None and code != EXIT_COMPLETE:
             self.fault = f"a worker ended by {how} before it took any; see {worker.log}"
         if code == EXIT_CHECKPOINTED:
-            self.out_of_time = True  # or told to stop; others may still do what they have, and what takes less
+            self.out_of_time = True  # or told to stop; others still do what they have
         if shard is None or self.interrupted or code == EXIT_CHECKPOINTED:
             return
         left = tuple(self.study.free(shard.members))

@@ -14,8 +14,8 @@ from typing import Literal
 
 from ensemble_mtl import registry
 from ensemble_mtl.launch import _mpi_world
-from ensemble_mtl.launch._mpi_start import SIZES
 from ensemble_mtl.launch._mpi_world import World
+from ensemble_mtl.launch._started import SIZES, number_in
 from ensemble_mtl.launch.base import Observe, Shard, on_stop_signal
 from ensemble_mtl.study import Study
 
@@ -34,7 +34,7 @@ def num_workers(study: Study, options: Options) -> int:
     """How many shards run at a time: one per rank."""
     if _world:
         return _world.size
-    return int(next((os.environ[name] for name in SIZES if os.environ.get(name)), 1))
+    return number_in(os.environ, SIZES) or 1
 
 
 def follow(study: Study, options: Options) -> bool:

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ensemble_mtl.claims import process_started
 from ensemble_mtl.errors import ConfigError
 from ensemble_mtl.launch import _ray_process as process
-from ensemble_mtl.launch._ray_meeting import RANKS, SIZES, Head, number_in, rank_by_arrival
+from ensemble_mtl.launch._ray_meeting import Head, rank_by_arrival
 from ensemble_mtl.launch._ray_nodes import main
+from ensemble_mtl.launch._started import ANY_RANKS, SIZES, number_in
+from ensemble_mtl.processes import process_started
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ from ensemble_mtl.launch._ray_nodes import main
     ],
 )
 def test_rank_is_the_launchers(environment: dict[str, str], rank: int | None) -> None:
-    assert number_in(environment, RANKS) == rank
+    assert number_in(environment, ANY_RANKS) == rank
 
 
 def test_rank_by_arrival_is_each_ones_own(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_exit_code_is_a_shells(tmp_path: Path) -> None:
 
 def test_rank_that_finds_no_head_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ensemble_mtl.launch._ray_nodes", str(tmp_path / "new"), "--seconds", "0.1"]
-    outer = {name: value for name, value in os.environ.items() if name not in (*RANKS, *SIZES)}
+    outer = {name: value for name, value in os.environ.items() if name not in (*ANY_RANKS, *SIZES)}
     environment = outer | {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}
     told = subprocess.run([*command, "--", "true"], env=environment, capture_output=True, text=True, timeout=60)
     assert told.returncode == 2
@@ -133,6 +134,6 @@ def test_cluster_file_is_as_ray_expects() -> None:
 
 
 def test_unknown_number_of_nodes_is_refused(tmp_path: Path) -> None:
-    told = CliRunner().invoke(main, [str(tmp_path), "--", "true"], env=dict.fromkeys((*RANKS, *SIZES)))
+    told = CliRunner().invoke(main, [str(tmp_path), "--", "true"], env=dict.fromkeys((*ANY_RANKS, *SIZES)))
     assert told.exit_code == 2
     assert "--nodes" in told.output
