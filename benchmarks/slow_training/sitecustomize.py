@@ -6,7 +6,7 @@ are loaded, so that processes which do not train do not load torch for it.
 
 SLOW_EPOCH_SECONDS  length for one member of one task; a stack takes it once per member and task
 SLOW_PER_TASK       "0": the same length whatever the number of tasks
-SLOW_SPANS          folder for ``<pid>.jsonl``: start and end (Unix time) of each shard and epoch
+SLOW_SPANS          optional; folder for ``<pid>.jsonl``: start and end (Unix time) of each shard and epoch
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 
 
 def _note(what: str, started: float) -> None:
+    if "SLOW_SPANS" not in os.environ:
+        return
     line = json.dumps({"what": what, "start": started, "end": time.time()})
     with open(Path(os.environ["SLOW_SPANS"]) / f"{os.getpid()}.jsonl", "a") as file:
         file.write(line + "\n")

@@ -12,11 +12,19 @@ from typing import Any
 from studies import LONG, TINY, command, wait_until
 
 BIN = Path(sys.executable).parent
-SLOW = LONG.replace("epochs: 60,", "epochs: 600,").replace("seeds: 3", "seeds: 2")
-"""Six members that train for about a quarter of a minute."""
-__all__ = ["BIN", "SLOW", "TINY", "call", "checkpointed", "endings", "jobs", "submit", "wait_for_end", "write_site"]
+REPOSITORY = Path(__file__).parents[2]
+SLOW = LONG.replace("epochs: 60,", "epochs: 150,").replace("seeds: 3", "seeds: 2")
+"""Six members that train for about a quarter of a minute in a :func:`paced` environment."""
+__all__ = ["BIN", "REPOSITORY", "SLOW", "TINY", "call", "checkpointed", "endings", "jobs", "paced"]
+__all__ += ["submit", "wait_for_end", "write_site"]
 
 Environment = Mapping[str, str]
+
+
+def paced(environment: Environment) -> dict[str, str]:
+    """Epochs last 0.03 s per member and task, mostly asleep: long enough to be disturbed, whatever else runs here."""
+    folder = REPOSITORY / "benchmarks/slow_training"
+    return {**environment, "PYTHONPATH": str(folder), "SLOW_EPOCH_SECONDS": "0.03"}
 
 
 def call(environment: Environment, *arguments: object) -> subprocess.CompletedProcess[str]:

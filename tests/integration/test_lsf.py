@@ -13,10 +13,9 @@ from typing import Any
 
 import batch
 import pytest
-from batch import BIN, SLOW, checkpointed, endings, jobs, submit, wait_for_end, write_site
+from batch import BIN, REPOSITORY, SLOW, checkpointed, endings, jobs, paced, submit, wait_for_end, write_site
 from studies import ENVIRONMENT, call, numbers, wait_until, write
 
-REPOSITORY = Path(__file__).parents[2]
 FAKE = REPOSITORY / "tests/fake_lsf"
 Environment = dict[str, str]
 
@@ -26,7 +25,7 @@ def lsf(tmp_path: Path) -> Iterator[Environment]:
     """An environment in which ``bsub`` and the others are the fake ones."""
     queue = tmp_path / "queue"
     queue.mkdir()
-    yield {**ENVIRONMENT, "FAKE_LSF": str(queue), "PATH": f"{FAKE}:{BIN}:{ENVIRONMENT['PATH']}"}
+    yield paced({**ENVIRONMENT, "FAKE_LSF": str(queue), "PATH": f"{FAKE}:{BIN}:{ENVIRONMENT['PATH']}"})
     for keeper in queue.glob("*/keeper.json"):
         end_session(int(keeper.read_text()), keeper.parent)
 

@@ -15,18 +15,17 @@ from typing import Any
 import batch
 import mini_slurm
 import pytest
-from batch import BIN, SLOW, checkpointed, endings, jobs, submit, wait_for_end, write_site
+from batch import BIN, REPOSITORY, SLOW, checkpointed, endings, jobs, paced, submit, wait_for_end, write_site
 from namespace import Namespace, missing
 from studies import ENVIRONMENT, TINY, call, numbers, wait_until, write
 
-REPOSITORY = Path(__file__).parents[2]
 Environment = dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Environment]:
     with mini_slurm.mini_slurm() as environment:
-        yield {**ENVIRONMENT, **environment, "PATH": f"{BIN}:{environment['PATH']}"}
+        yield paced({**ENVIRONMENT, **environment, "PATH": f"{BIN}:{environment['PATH']}"})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def test_study_is_trained_and_gathered_once_at_the_end(
 
 
 def test_time_limit_checkpoints_and_requeues(slurm: Environment, tmp_path: Path) -> None:
-    config, root = write(tmp_path, SLOW.replace("epochs: 600", "epochs: 100000")), tmp_path / "studies/tiny"
+    config, root = write(tmp_path, SLOW.replace("epochs: 150", "epochs: 100000")), tmp_path / "studies/tiny"
     # the signal comes 25 s after the start, or up to half a minute off, which is how often Slurm looks
     slow = write_site(tmp_path, scheduler="slurm", time="00:02:00", signal_seconds=95, max_requeues=1)
     made = submit(slurm, config, "--site", slow, "--array-size", 1)

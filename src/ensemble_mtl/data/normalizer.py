@@ -63,7 +63,7 @@ def fit(values: FloatArray, method: Method, name: str) -> Normalizer:
     low, high = float(present.min()), float(present.max())
     if not np.isfinite(low) or not np.isfinite(high):
         raise DataError(f"{name}: got infinite values, expected finite ones; leave those graphs out")
-    if low == high:
+    if high - low < np.finfo(np.float64).tiny:
         raise DataError(
             f"{name}: constant, all {present.size} values are {low:g}; there is nothing to learn: "
             "remove it from the tasks, or use more varied data"
@@ -72,4 +72,6 @@ def fit(values: FloatArray, method: Method, name: str) -> Normalizer:
         return Normalizer(low, high - low, method)
     # about the minimum first, so that a large common offset does not eat the digits
     centred = present - low
-    return Normalizer(low + float(centred.mean()), float(centred.std()), method)
+    # squares of tiny differences are zero
+    scale = float(centred.std()) or (high - low) * float((centred / (high - low)).std())
+    return Normalizer(low + float(centred.mean()), scale, method)

@@ -26,12 +26,17 @@ def test_standard_maps_to_mean_zero_and_deviation_one() -> None:
 @given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=20), st.sampled_from(["minmax", "standard"]))
 def test_inverse_undoes_forward(values: list[float], method: str) -> None:
     x = np.array(values)
-    if np.ptp(x) <= 1e-9 * np.abs(x).max():
+    if np.ptp(x) <= max(1e-9 * np.abs(x).max(), np.finfo(np.float64).tiny):
         return
     found = fit(x, method, "x")
     again = Normalizer.from_json(json.loads(json.dumps(found.to_json())))
     assert again == found
     assert again.inverse(again.forward(x)) == pytest.approx(x, rel=1e-9, abs=1e-9 * np.abs(x).max())
+
+
+def test_differences_whose_squares_vanish_are_differences() -> None:
+    found = fit(np.array([0.0, 2e-180]), "standard", "x")
+    assert (found.shift, found.scale) == pytest.approx((1e-180, 1e-180), rel=1e-12)
 
 
 def test_a_large_offset_keeps_its_digits() -> None:
