@@ -72,6 +72,5 @@ def fit(values: FloatArray, method: Method, name: str) -> Normalizer:
         return Normalizer(low, high - low, method)
     # about the minimum first, so that a large common offset does not eat the digits
     centred = present - low
-    # squares of tiny differences are zero
-    scale = float(centred.std()) or (high - low) * float((centred / (high - low)).std())
-    return Normalizer(low + float(centred.mean()), scale, method)
+    unit = 1.0 if 1e-100 < high - low < 1e100 else high - low  # else squares would leave the range of numbers
+    return Normalizer(low + float(centred.mean()), unit * float((centred / unit).std()), method)

@@ -34,9 +34,10 @@ def test_inverse_undoes_forward(values: list[float], method: str) -> None:
     assert again.inverse(again.forward(x)) == pytest.approx(x, rel=1e-9, abs=1e-9 * np.abs(x).max())
 
 
-def test_differences_whose_squares_vanish_are_differences() -> None:
-    found = fit(np.array([0.0, 2e-180]), "standard", "x")
-    assert (found.shift, found.scale) == pytest.approx((1e-180, 1e-180), rel=1e-12)
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160])
+def test_differences_whose_squares_are_no_numbers_are_differences(size: float) -> None:
+    found = fit(np.array([0.0, 2 * size]), "standard", "x")
+    assert (found.shift, found.scale) == pytest.approx((size, size), rel=1e-12)
 
 
 def test_a_large_offset_keeps_its_digits() -> None:
