@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from studies import LONG, TINY, command, wait_until
+from studies import LONG, command, wait_until
 
 BIN = Path(sys.executable).parent
 REPOSITORY = Path(__file__).parents[2]
 SLOW = LONG.replace("epochs: 60,", "epochs: 150,").replace("seeds: 3", "seeds: 2")
 """Six members that train for about a quarter of a minute in a :func:`paced` environment."""
-__all__ = ["BIN", "REPOSITORY", "SLOW", "TINY", "call", "checkpointed", "endings", "jobs", "paced"]
-__all__ += ["submit", "wait_for_end", "write_site"]
 
 Environment = Mapping[str, str]
 
@@ -63,7 +61,7 @@ def wait_for_end(environment: Environment, config: Path, seconds: float = 240) -
         return not any(row["live"] for row in found.values())
 
     try:
-        wait_until(over, seconds)
+        wait_until(over, seconds, every=1.5)  # asking takes a process, and time from what is waited for
     except AssertionError:
         logs = "".join(f"\n{path.name}:\n{path.read_text()}" for path in sorted(config.parent.rglob("jobs/*.log")))
         raise AssertionError(f"still there: {found}{logs}") from None
@@ -74,6 +72,11 @@ def checkpointed(root: Path) -> list[Path]:
     """Folders of members that have a checkpoint and no result."""
     found = [path.parent for path in root.glob("members/*/*/checkpoint.pt")]
     return [folder for folder in found if not (folder / "result.json").exists()]
+
+
+def log(root: Path) -> str:
+    """What the jobs have printed."""
+    return "".join(path.read_text() for path in sorted((root / "jobs").glob("*.log")))
 
 
 def endings(root: Path) -> list[int]:

@@ -67,11 +67,11 @@ def status(config: Path) -> dict[str, Any]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 120, every: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def workers(launcher: int) -> list[int]:
@@ -114,7 +114,11 @@ def results(root: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in root.glob("members/*/*/result.json")}
 
 
-def numbers(root: Path) -> dict[str, Any]:
+Numbers = dict[str, Any]
+"""Member id -> what training found."""
+
+
+def numbers(root: Path) -> Numbers:
     """What training found, member by member, without what a clock found."""
     found = {}
     for name, path in results(root).items():

@@ -9,15 +9,26 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import batch
 import pytest
-from batch import BIN, REPOSITORY, SLOW, checkpointed, endings, jobs, paced, submit, wait_for_end, write_site
-from studies import ENVIRONMENT, call, numbers, wait_until, write
+from batch import (
+    BIN,
+    REPOSITORY,
+    SLOW,
+    Environment,
+    checkpointed,
+    endings,
+    jobs,
+    log,
+    paced,
+    submit,
+    wait_for_end,
+    write_site,
+)
+from studies import ENVIRONMENT, Numbers, numbers, wait_until, write
 
 FAKE = REPOSITORY / "tests/fake_lsf"
-Environment = dict[str, str]
 
 
 @pytest.fixture
@@ -57,14 +68,6 @@ def session(leader: int) -> list[int]:
     return found
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the local launcher finds."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert call("run", write(folder), "--no-report").returncode == 0
-    return numbers(folder / "studies/tiny")
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     return write_site(tmp_path, scheduler="lsf", nodes=2, time="00:10:00")
@@ -80,13 +83,6 @@ def bjobs(environment: Environment, job: str) -> list[str]:
     """``INDEX STATE`` of each element."""
     words = ["bjobs", "-a", "-noheader", "-o", "jobindex stat delimiter='|'", job]
     return subprocess.run(words, capture_output=True, text=True, env=environment, check=True).stdout.split()
-
-
-def log(root: Path) -> str:
-    return "".join(path.read_text() for path in sorted((root / "jobs").glob("*.log")))
-
-
-# --- the fake itself
 
 
 @pytest.mark.parametrize(
@@ -132,7 +128,7 @@ def test_fake_warns_and_ends_at_the_limit(lsf: Environment, tmp_path: Path) -> N
 
 
 def test_array_is_trained_and_gathered_at_the_end(
-    lsf: Environment, undisturbed: Any, site: Path, tmp_path: Path
+    lsf: Environment, undisturbed: Numbers, site: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / 'it\'s $(touch pwned) "%J" #1'
     folder.mkdir()
@@ -149,7 +145,7 @@ def test_array_is_trained_and_gathered_at_the_end(
     assert not list(tmp_path.rglob("pwned"))
 
 
-def test_mpi_is_trained_in_one_allocation(lsf: Environment, undisturbed: Any, site: Path, tmp_path: Path) -> None:
+def test_mpi_is_trained_in_one_allocation(lsf: Environment, undisturbed: Numbers, site: Path, tmp_path: Path) -> None:
     config, root = write(tmp_path), tmp_path / "studies/tiny"
     submit(lsf, config, "--site", site, "--launcher", "mpi")
     found = wait_for_end(lsf, config)
@@ -209,7 +205,7 @@ def test_cancelled_jobs_checkpoint_and_stay_away(
 
 
 @pytest.mark.parametrize("name", ["lsf-array", "lsf-mpi"])
-def test_ready_script_trains_the_study(lsf: Environment, undisturbed: Any, tmp_path: Path, name: str) -> None:
+def test_ready_script_trains_the_study(lsf: Environment, undisturbed: Numbers, tmp_path: Path, name: str) -> None:
     config = write(tmp_path)
     done = bsub({**lsf, "CONFIG": str(config)}, (REPOSITORY / f"jobs/{name}.lsf").read_text())
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,92 @@
+"""Time limits, requeues, deaths and cancellation on a real Slurm of four virtual nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import batch
+import mini_slurm
+import pytest
+from batch import SLOW, Environment, checkpointed, endings, jobs, log, submit, wait_for_end, write_site
+from studies import wait_until, write
+
+
+def test_time_limit_checkpoints_and_requeues(slurm: Environment, tmp_path: Path) -> None:
+    config, root = write(tmp_path, SLOW.replace("epochs: 150", "epochs: 100000")), tmp_path / "studies/tiny"
+    # the signal comes 25 s after the start, or up to half a minute off, which is how often Slurm looks
+    slow = write_site(tmp_path, scheduler="slurm", time="00:02:00", signal_seconds=95, max_requeues=1)
+    made = submit(slurm, config, "--site", slow, "--array-size", 1)
+    wait_until(lambda: "requeued: stopped with checkpoints" in log(root), 180)
+    wait_until(lambda: bool(checkpointed(root)), 120)  # on a busy machine the first signal comes before the first epoch
+    wait_until(lambda: "giving up after 1 restarts: stopped with checkpoints" in log(root), 180)
+    found = wait_for_end(slurm, config)
+    assert found[made["job"]]["restarts"] == 1
+    assert found[made["gather"]]["state"] == "FAILED", "there is nothing to gather yet"
+    assert "no member has been trained yet" in log(root)
+
+
+@pytest.mark.parametrize("launcher", ["array", "mpi"])
+def test_requeued_job_completes(slurm: Environment, slurm_site: Path, tmp_path: Path, launcher: str) -> None:
+    config, root = write(tmp_path, SLOW), tmp_path / "studies/tiny"
+    made = submit(slurm, config, "--site", slurm_site, "--launcher", launcher)
+    wait_until(lambda: bool(checkpointed(root)))
+    mini_slurm.ask(slurm, "scancel", "--batch", "--signal=USR1", made["job"])  # as near the limit
+    wait_until(lambda: "requeued: stopped with checkpoints" in log(root))
+    assert not (root / "summary.json").exists(), "gathers before the end"
+    found = wait_for_end(slurm, config)
+    assert found[made["job"]]["restarts"] >= 1
+    assert all(row["state"].endswith("COMPLETED") for row in found.values()), log(root)
+    assert endings(root) == [1] * 6
+    assert json.loads((root / "summary.json").read_text())["missing"] == []
+
+
+def test_killed_rank_and_lost_node_are_survived(slurm: Environment, slurm_site: Path, tmp_path: Path) -> None:
+    config, root = write(tmp_path, SLOW), tmp_path / "studies/tiny"
+    made = submit(slurm, config, "--site", slurm_site, "--launcher", "mpi")
+
+    def restarts() -> int:
+        found: int = jobs(slurm, config)[made["job"]]["restarts"]
+        return found
+
+    wait_until(lambda: bool(checkpointed(root)))
+    rank = json.loads(next(root.glob("members/*/*/running.json")).read_text())["pid"]
+    os.kill(rank, signal.SIGKILL)
+    wait_until(lambda: restarts() == 1, every=1.0)
+    wait_until(lambda: jobs(slurm, config)[made["job"]]["state"] == "RUNNING", every=1.0)
+    nodes = mini_slurm.ask(slurm, "squeue", "--noheader", f"--jobs={made['job']}", "--format=%N").strip()
+    node = mini_slurm.ask(slurm, "scontrol", "show", "hostnames", nodes).split()[-1]
+    mini_slurm.ask(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        wait_until(lambda: restarts() == 2, every=1.0)
+        found = wait_for_end(slurm, config, 400)
+    finally:
+        # it comes back by itself as soon as it is heard of, and then this fails
+        words = ["scontrol", "update", f"nodename={node}", "state=resume"]
+        subprocess.run(words, env=slurm, capture_output=True, timeout=60)
+    assert [row["state"] for row in found.values()] == ["COMPLETED", "COMPLETED"], log(root)
+    assert endings(root) == [1] * 6
+    assert "requeued: ended by exit code 137" in log(root)
+
+
+@pytest.mark.parametrize("launcher", ["array", "mpi"])
+def test_cancelled_jobs_checkpoint_and_stay_away(
+    slurm: Environment, slurm_site: Path, tmp_path: Path, launcher: str
+) -> None:
+    config, root = write(tmp_path, SLOW), tmp_path / "studies/tiny"
+    made = submit(slurm, config, "--site", slurm_site, "--launcher", launcher, "--nodes", 1)
+    again = batch.call(slurm, "submit", config, "--site", slurm_site, "--launcher", launcher, "--dry-run")
+    assert f"##### tiny-{launcher}-2.sh" in again.stdout
+    wait_until(lambda: bool(checkpointed(root)))
+    done = batch.call(slurm, "cancel", config)
+    assert f"cancelled job {made['gather']}, {made['job']}" in done.stdout, done.stderr
+    found = wait_for_end(slurm, config)
+    assert "cancelled, so not requeued: stopped with checkpoints" in log(root)
+    assert all("COMPLETED" not in row["state"] for row in found.values())
+    assert checkpointed(root)
+    assert not list(root.glob("members/*/*/running.json"))
+    assert not (root / "summary.json").exists()
+    assert "no job of this study waits or runs" in batch.call(slurm, "cancel", config).stdout
