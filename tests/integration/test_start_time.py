@@ -23,7 +23,14 @@ finally:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["plan", str(CONFIG)], ["status", str(CONFIG)], ["validate", str(CONFIG)]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["probe", "--help"],
+        ["plan", str(CONFIG)],
+        ["status", str(CONFIG)],
+        ["validate", str(CONFIG)],
+    ],
     ids=lambda arguments: " ".join(Path(a).name for a in arguments),
 )
 def test_no_heavy_package_is_loaded(arguments: list[str]) -> None:
