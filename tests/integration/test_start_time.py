@@ -27,6 +27,7 @@ finally:
         ["--help"],
         ["run", "--help"],
         ["probe", "--help"],
+        ["reproduce", "appendix-e", "--help"],
         ["plan", str(CONFIG)],
         ["status", str(CONFIG)],
         ["validate", str(CONFIG)],
