@@ -18,6 +18,8 @@ from ensemble_mtl import atomic, bp
 from ensemble_mtl.errors import StoreError
 
 FORMAT = 1
+PROBE_ARRAYS = ("nodes", "weights")
+"""Fields of a :class:`ProbeResult` that are arrays."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,19 @@ def write(folder: Path, result: MemberResult) -> None:
         arrays[f"probe/{index}/weights"] = probe.weights
     bp.save(folder / "result.bp", arrays, {"member": result.member})
     record = {key: value for key, value in asdict(result).items() if key not in ("predictions", "probes")}
-    record["probes"] = [
-        {key: _to_json(value) for key, value in asdict(probe).items() if key not in ("nodes", "weights")}
-        for probe in result.probes
-    ]
+    record["probes"] = [probe_record(probe) for probe in result.probes]
     digest = bp.digest(folder / "result.bp")
     atomic.write_json(folder / "result.json", {"format": FORMAT, **record, "arrays_sha256": digest})
+
+
+def probe_record(probe: ProbeResult) -> dict[str, Any]:
+    """The probe as JSON values, without its arrays; null is what is not finite."""
+    return {key: _to_json(value) for key, value in asdict(probe).items() if key not in PROBE_ARRAYS}
+
+
+def probe_arrays(probe: ProbeResult) -> dict[str, Any]:
+    """The arrays of the probe as lists, null where they are padded."""
+    return {name: _to_json(getattr(probe, name).tolist()) for name in PROBE_ARRAYS}
 
 
 def verify(folder: Path) -> None:

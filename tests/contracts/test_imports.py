@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src/ensemble_mtl"
 ALLOWED = {
     "adios2": ["bp.py"],
     "spglib": ["data/symmetry.py"],
-    "matplotlib": ["report/drawing.py", "report/figures/*.py"],
+    "matplotlib": ["report/drawing.py", "report/figures/*.py", "reproduce/*.py"],
     "jinja2": ["report/html.py"],
     "torch_geometric": ["data/batch.py", "models/reference.py", "models/conv/*.py"],
     "scipy": ["data/neighbors.py", "statistics.py", "report/figures/*.py"],

@@ -23,7 +23,15 @@ finally:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["plan", str(CONFIG)], ["status", str(CONFIG)], ["validate", str(CONFIG)]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["probe", "--help"],
+        ["reproduce", "appendix-e", "--help"],
+        ["plan", str(CONFIG)],
+        ["status", str(CONFIG)],
+        ["validate", str(CONFIG)],
+    ],
     ids=lambda arguments: " ".join(Path(a).name for a in arguments),
 )
 def test_no_heavy_package_is_loaded(arguments: list[str]) -> None:

@@ -4,7 +4,16 @@ import pytest
 
 from ensemble_mtl import registry
 
-FAMILIES = ["sources", "data.split", "models.conv", "train.optimizer", "train.schedule", "launch", "schedulers"]
+FAMILIES = [
+    "sources",
+    "data.split",
+    "models.conv",
+    "train.optimizer",
+    "train.schedule",
+    "launch",
+    "schedulers",
+    "reproduce",
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -22,6 +22,8 @@ VERBS = {
     "cancel": "End the jobs that were submitted.",
     "gather": "Collect the results into summary.json and summary.csv.",
     "report": "Draw figures and write report.html.",
+    "probe": "Measure the curvature of a trained member anew, with any settings.",
+    "reproduce": "Compute a published example, and compare it with what is known.",
     "completion": "Print the shell completion script.",
 }
 """Every verb and its one-line help; the verb's code is ``cli/<verb>.py``, object ``command``."""

@@ -23,6 +23,20 @@ def build_progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: show(done, total, f"{100 * done / max(total, 1):.0f} %")
 
 
+@contextmanager
+def step_progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Shows which of ``total`` steps is being done; told of each when it begins."""
+    begun = 0
+    with _bar(title) as show:
+
+        def begin(step: str) -> None:
+            nonlocal begun
+            begun += 1
+            show(begun - 1, total, f"{step} ({begun}/{total})")
+
+        yield begin
+
+
 class TrainingProgress:
     """Shows members' epochs as events arrive.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -33,18 +33,35 @@ def probe_set(problem: Problem, size: int) -> Tensor:
     return problem.train[order.sort().values.to(problem.train.device)]
 
 
-def measure(problem: Problem, state: StackState, config: ProbeConfig, tasks: Sequence[str]) -> list[list[ProbeResult]]:
+def measure(
+    problem: Problem,
+    state: StackState,
+    config: ProbeConfig,
+    tasks: Sequence[str],
+    tell: Callable[[str], None] = lambda step: None,
+) -> list[list[ProbeResult]]:
     """Trace and spectral density of each task's Hessian with respect to the shared parameters.
 
     Heads are held fixed and batch norm uses its running statistics, so that graphs do not
     couple. Random vectors depend on split, task and epoch, not on the member or its stack; those
     of the trace not on the task either.
 
+    Args:
+        problem: model and data.
+        state: M members.
+        config: how to measure.
+        tasks: whose losses.
+        tell: told of each of the T + 1 steps when it begins.
+
     Returns:
         for each member, one result per task.
     """
     graphs = probe_set(problem, config.graphs)
-    spectra = [_spectrum(problem, state, config, task, graphs) for task in tasks]
+    spectra = []
+    for task in tasks:
+        tell(f"spectrum of {task}")
+        spectra.append(_spectrum(problem, state, config, task, graphs))
+    tell("traces")
     started = time.perf_counter()
     forms = quadratic_forms(
         all_losses(problem, state, tasks, graphs),

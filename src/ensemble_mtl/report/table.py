@@ -72,6 +72,15 @@ def to_rich(table: Table) -> Group:
     return Group(Text(table.title, "bold"), shown, Text(table.caption, "dim"), Text())
 
 
+def show(tables: Iterable[Table]) -> None:
+    """Print the tables to the standard output."""
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        console.print(to_rich(table))
+
+
 def scientific(value: float, digits: int = 3) -> str:
     """``7.54e-3``: significant digits, and no zeros in the exponent."""
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")

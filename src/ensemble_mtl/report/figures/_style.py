@@ -81,9 +81,15 @@ def panels(layout: Layout, count: int, *, height: float, wide_columns: int | Non
 
 
 def stamp(figure: Figure, inputs: ReportInputs) -> None:
-    """Say on the figure itself that its data are synthetic, in a strip above its panels."""
+    """Say on the figure itself that its data are synthetic, if they are."""
+    if inputs.synthetic:
+        stamp_synthetic(figure)
+
+
+def stamp_synthetic(figure: Figure) -> None:
+    """Say so, in a strip above the figure's panels."""
     engine = figure.get_layout_engine()
-    if not inputs.synthetic or engine is None:
+    if engine is None:
         return
     engine.set(rect=(0, 0, 1, 1 - _STRIP_INCHES / figure.get_figheight()))  # type: ignore[call-arg]
     figure.text(
@@ -94,7 +100,12 @@ def stamp(figure: Figure, inputs: ReportInputs) -> None:
 
 def task_color(inputs: ReportInputs, task: str) -> str:
     """The task's colour in every figure."""
-    return _TASKS[inputs.tasks.index(task) % len(_TASKS)]
+    return color(inputs.tasks.index(task))
+
+
+def color(index: int) -> str:
+    """The colour of the study's task number ``index``."""
+    return _TASKS[index % len(_TASKS)]
 
 
 def subset_color(inputs: ReportInputs, subset: Subset) -> str:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ensemble_mtl.graph import FloatArray
 from ensemble_mtl.plan import Subset
+from ensemble_mtl.probes.smoothing import smoothed
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs, series_name
 from ensemble_mtl.results import ProbeResult
@@ -51,15 +52,8 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
 
 
 def density(probe: ProbeResult, grid: FloatArray, width: float) -> FloatArray:
-    """Smoothed density at ``grid`` ``[n]`` from the quadrature of each start, averaged over starts.
-
-    Source: Ghorbani et al. 2019, arXiv:1901.10159.
-    """
-    nodes, weights = np.atleast_2d(probe.nodes), np.atleast_2d(probe.weights)
-    known = np.isfinite(nodes) & (weights > 0)
-    kernel = np.exp(-0.5 * ((grid[:, None] - nodes[known]) / width) ** 2) / (width * np.sqrt(2 * np.pi))
-    smoothed: FloatArray = kernel @ weights[known] / len(nodes)
-    return smoothed
+    """Smoothed density at ``grid`` ``[n]`` from the quadrature of each start, averaged over starts."""
+    return smoothed(probe.nodes, probe.weights, grid, width)
 
 
 def _by_epoch(inputs: ReportInputs) -> dict[int | str, Series]:

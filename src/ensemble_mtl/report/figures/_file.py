@@ -1,0 +1,28 @@
+"""A figure as a file of its own."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ensemble_mtl import atomic
+from ensemble_mtl.report.figures import _style
+
+_DPI = 200
+_METADATA: dict[str, dict[str, None]] = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+"""By suffix, what is left out so that the same figure gives the same bytes."""
+SUFFIXES = tuple(_METADATA)
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write ``figure`` to ``path`` in the format of its suffix, ``.svg`` or ``.png``, atomically.
+
+    Raises:
+        OSError: the file cannot be written; a former one is untouched.
+    """
+    content = io.BytesIO()
+    with _style.style():
+        figure.savefig(content, format=path.suffix[1:], dpi=_DPI, metadata=_METADATA[path.suffix])
+    atomic.write_bytes(path, content.getvalue())

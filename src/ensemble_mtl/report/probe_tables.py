@@ -1,0 +1,68 @@
+"""The curvature of one member as tables: one per task, and one of its pairs of tasks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from ensemble_mtl.plan import Subset, label
+from ensemble_mtl.report.table import ABSENT, Cell, Table, scientific, seconds
+from ensemble_mtl.results import ProbeResult
+
+
+def tables(probes: Sequence[ProbeResult], subset: Subset) -> list[Table]:
+    """Of all ``probes``, which are of one member and epoch, and of the tasks of its ``subset``."""
+    found = [of_task(probe, subset) for probe in probes]
+    return [*found, of_pairs(probes)] if len(probes) > 1 else found
+
+
+def of_task(probe: ProbeResult, subset: Subset) -> Table:
+    """Everything that was measured of one task."""
+    runs = len(probe.frobenius_runs)
+    rows = [
+        _row("loss", probe.loss),
+        _row("trace", probe.trace, probe.trace_sem, f"n = {probe.trace_samples}"),
+        _row("‖H‖_F", probe.frobenius, probe.frobenius_sem, f"{runs} run{'s' if runs > 1 else ''}"),
+        _row("smallest eigenvalue", probe.eig_min),
+        _row("largest eigenvalue", probe.eig_max),
+        *(
+            _row(f"leading eigenvalue {rank}", value, residual, "residual")
+            for rank, (value, residual) in enumerate(zip(probe.eigenvalues, probe.residuals, strict=True), start=1)
+        ),
+        (Cell("products"), Cell(f"{probe.num_matvecs}"), Cell("")),
+        (Cell("time"), Cell(seconds(probe.seconds)), Cell("")),
+    ]
+    where = "before training" if probe.epoch == 0 else f"epoch {probe.epoch}"
+    caption = (
+        f"Hessian with respect to the {probe.num_parameters:,} shared parameters, on {probe.num_graphs} training "
+        "graphs; ± standard error, or an eigenvalue's residual."
+    )
+    name = f"{probe.task} in {label(subset)}" if len(subset) > 1 else f"{probe.task} alone"
+    return Table(f"{name}, {where}", caption, ("", "Value", "±"), tuple(rows))
+
+
+def of_pairs(probes: Sequence[ProbeResult]) -> Table:
+    """How much each two tasks are alike."""
+    measures = ("gradient_cosine", "wasserstein", "energy_wasserstein", "eigenvector_overlap")
+    rows = tuple(
+        (
+            Cell(f"{one.task}, {other.task}"),
+            *(Cell(_number(one.pairs[other.task][measure])) for measure in measures),
+        )
+        for one, other in itertools.combinations(probes, 2)
+    )
+    caption = (
+        "W1: Wasserstein-1 distance of the spectra; energy-weighted: of their shapes, with weights ∝ λ². Overlap: of "
+        "the leading eigenvectors' spans, 1 if they are the same."
+    )
+    return Table("Pairs of tasks", caption, ("", "Gradient cosine", "W1", "Energy-weighted W1", "Overlap"), rows)
+
+
+def _row(name: str, value: float, error: float = math.nan, note: str = "") -> tuple[Cell, Cell, Cell]:
+    known = math.isfinite(error)
+    return Cell(name), Cell(_number(value)), Cell(scientific(error) if known else ABSENT if note else "", note=note)
+
+
+def _number(value: float) -> str:
+    return scientific(value, 4) if math.isfinite(value) else ABSENT

@@ -1,0 +1,1 @@
+"""Published examples with a known answer, one file each: computed by this project's own code, and compared."""
