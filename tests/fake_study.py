@@ -155,9 +155,21 @@ def _probes(member: Member, task: str, epochs: int) -> list[ProbeResult]:
         trace = float(30000 * (nodes * weights).sum()) * (1 if epoch == 0 or task != "C" else -0.1)
         found.append(ProbeResult(
             task, epoch, 30000, 64, 0.1, trace, abs(trace) * 0.03 + 1, 100, float(nodes.min()), float(nodes.max()),
-            1e-12, 120, 0.5, nodes, weights,
+            1e-12, 120, 0.5, nodes, weights, pairs=_pairs(member, task, epoch),
         ))  # fmt: skip
     return found
+
+
+def _pairs(member: Member, task: str, epoch: int) -> dict[str, dict[str, float]]:
+    """The same under both names of a pair, and no two members alike."""
+    found = {}
+    for other in member.subset:
+        random = np.random.default_rng([member.seed, epoch, *"".join(sorted(task + other)).encode()])
+        found[other] = {
+            "gradient_cosine": random.uniform(-0.5, 0.9), "eigenvector_overlap": random.uniform(0.0, 0.6),
+            "wasserstein": random.uniform(0.0, 2.0), "energy_wasserstein": random.uniform(0.0, 0.3),
+        }  # fmt: skip
+    return {other: values for other, values in found.items() if other != task}
 
 
 def _epoch(member: Member, epoch: int) -> dict[str, Any]:
@@ -165,5 +177,8 @@ def _epoch(member: Member, epoch: int) -> dict[str, Any]:
     losses = sum(error**2 for error in errors.values())
     return {
         "epoch": epoch, "lr": 1e-3, "train_loss": losses, "val_loss": losses, "seconds": 0.5, "stack": 12,
-        "val_rmse_scaled": errors,
+        "train_rmse_scaled": {task: 0.9 * error for task, error in errors.items()}, "val_rmse_scaled": errors,
+        "train_mae_scaled": {task: 0.7 * error for task, error in errors.items()},
+        "val_mae_scaled": {task: 0.8 * error for task, error in errors.items()},
+        **({} if epoch % 2 else {"test_mae_scaled": {task: 0.85 * error for task, error in errors.items()}}),
     }  # fmt: skip

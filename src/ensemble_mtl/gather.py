@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl import __version__, aggregates, atomic, results, statistics
+from ensemble_mtl import __version__, aggregates, atomic, curvature_summary, results, statistics
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.split.base import Split
 from ensemble_mtl.errors import DataError, IncompleteStudyError, StoreError
@@ -57,6 +57,7 @@ def gather(study: Study) -> dict[str, Any]:
     parts = split_sizes(study, store.sha256)
     overlap = parts["test"] / parts["train"] if parts and parts["train"] else 0.0
     ends = config.probes is not None and "end" in config.probes.epochs
+    gains, pairs = aggregates.gains(groups, overlap), curvature_summary.pairs(groups, ends=ends)
     summary = {
         "format": FORMAT,
         "study": config.name,
@@ -74,8 +75,10 @@ def gather(study: Study) -> dict[str, Any]:
         "cells": aggregates.cells(groups, planned, units),
         "wall_clock": aggregates.wall_clock(groups),
         "cost": aggregates.cost(groups),
-        "gains": aggregates.gains(groups, overlap),
+        "gains": gains,
         "curvature": aggregates.curvature(groups, ends=ends),
+        "curvature_pairs": pairs,
+        "mismatch": curvature_summary.mismatch(gains, pairs, max(config.fractions)),
         "correlations": aggregates.correlations(store, {n: t.target for n, t in config.tasks.items()}),
         "missing": [_brief(member) for member in plan if states[member.id] == "missing"],
         "failed": [_failure(study, member) for member in plan if states[member.id] == "failed"],

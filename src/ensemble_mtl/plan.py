@@ -13,7 +13,7 @@ from ensemble_mtl.config import StudyConfig
 
 Subset = tuple[str, ...]
 
-_NOT_IDENTITY = {"train": {"device", "checkpoint_seconds"}}
+_NOT_IDENTITY = {"train": {"device", "checkpoint_seconds", "test_every"}}
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,8 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_seconds: PositiveFloat = 60.0
     """Least time between two checkpoints of a member; the last epoch is always kept."""
+    test_every: PositiveInt | None = None
+    """Every so many epochs the test part is evaluated as well, for curves only; no decision looks at it."""
 
 
 class ProbeConfig(Section):

@@ -162,6 +162,7 @@ def make_problem(
         table=table,
         train=indices(train),
         val=indices(prepared.split.val),
+        test=indices(prepared.split.test),
         stream=f"{split}/{fraction}",
         config=config.train,
     )

@@ -194,13 +194,17 @@ class Stack:
             line = {
                 "epoch": report.epoch,
                 "lr": float(report.lr[m]),
-                "train_loss": _number(sum(float(report.train_mse[m, t]) * self.config.tasks[k].weight for t, k in own)),
+                "train_loss": _number(sum(float(report.train.mse[m, t]) * self.config.tasks[k].weight for t, k in own)),
                 "val_loss": _number(float(report.val_loss[m])),
-                "train_rmse_scaled": {task: _number(float(report.train_mse[m, t]) ** 0.5) for t, task in own},
-                "val_rmse_scaled": {task: _number(float(report.val_mse[m, t]) ** 0.5) for t, task in own},
+                "train_rmse_scaled": {task: _number(float(report.train.mse[m, t]) ** 0.5) for t, task in own},
+                "val_rmse_scaled": {task: _number(float(report.val.mse[m, t]) ** 0.5) for t, task in own},
+                "train_mae_scaled": {task: _number(float(report.train.mae[m, t])) for t, task in own},
+                "val_mae_scaled": {task: _number(float(report.val.mae[m, t])) for t, task in own},
                 "seconds": report.seconds,
                 "stack": len(self.runs),
             }
+            if report.test is not None:
+                line["test_mae_scaled"] = {task: _number(float(report.test.mae[m, t])) for t, task in own}
             add_metrics(self.study, run.member, line)
         self.control.tell(
             {

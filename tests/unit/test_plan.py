@@ -46,7 +46,16 @@ def test_whatever_changes_a_result_changes_its_name(override: str) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["launch.retries=5", "launch.members_per_shard=3", "train.device=cpu", "description=x", "name=other", "out=x"],
+    [
+        "launch.retries=5",
+        "launch.members_per_shard=3",
+        "train.device=cpu",
+        "train.test_every=1",
+        "train.test_every=null",
+        "description=x",
+        "name=other",
+        "out=x",
+    ],
 )
 def test_how_and_where_it_runs_changes_no_name(override: str) -> None:
     assert plan.members(quickstart()) == plan.members(quickstart(override))

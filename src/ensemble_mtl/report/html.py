@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_mtl.plan import label
-from ensemble_mtl.report import tables
+from ensemble_mtl.report import curvature_tables, tables
 from ensemble_mtl.report.drawing import Drawing
 from ensemble_mtl.report.table import Table
 from ensemble_mtl.report.verdicts import headlines
@@ -37,12 +37,14 @@ def render(summary: dict[str, Any], drawings: list[Drawing]) -> str:
         gains=_optional(tables.gains(summary)),
         cost_tables=[table for table in (tables.cost(summary), tables.wall_clock(summary)) if table.rows],
         curvature=_optional(tables.curvature(summary)),
+        mismatch=_optional(curvature_tables.mismatch(summary)),
+        pairs=_optional(curvature_tables.pairs(summary)),
         figures=[drawing for drawing in drawings if drawing.name not in _CURVATURE],
         curvature_figures=[drawing for drawing in drawings if drawing.name in _CURVATURE],
     )
 
 
-_CURVATURE = ("spectra", "traces")
+_CURVATURE = ("spectra", "spectra_zoom", "traces")
 
 
 def _tight(text: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from ensemble_mtl import aggregates, gather, prepare, results
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.graph import FloatArray, IntArray
-from ensemble_mtl.plan import Member, Subset, label
+from ensemble_mtl.plan import Member, Subset
 from ensemble_mtl.results import MemberResult, ProbeResult
 from ensemble_mtl.study import Study
 
@@ -78,6 +78,14 @@ class ReportInputs:
             if member.fraction == self.fraction:
                 grouped[member.subset].append((member, result))
         return grouped
+
+    @cached_property
+    def histories(self) -> dict[Subset, list[History]]:
+        """Readable histories of the same members."""
+        return {
+            subset: [history for member, _ in pairs if (history := self.history(member))]
+            for subset, pairs in self.members.items()
+        }
 
     @property
     def largest(self) -> Subset | None:
@@ -146,8 +154,3 @@ class ReportInputs:
     def _test_graphs(self, split: int) -> IntArray:
         found = gather.load_split(self.study, split, self.summary["data"]["sha256"])
         return np.zeros(0, dtype=np.int64) if found is None else found.test
-
-
-def series_name(task: str, subset: Subset) -> str:
-    """``H in HCM`` or ``H alone``."""
-    return f"{task} in {label(subset)}" if len(subset) > 1 else f"{task} alone"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble_mtl.plan import label
+from ensemble_mtl.report import curvature_tables
 from ensemble_mtl.report.table import (
     Cell,
     Table,
@@ -38,6 +39,7 @@ def terminal_tables(summary: Summary) -> list[Table]:
     first = fractions(summary)[0]
     tables = [errors(summary, "rmse_scaled", first), errors(summary, "rmse", first)]
     tables += [gains(summary), wall_clock(summary), cost(summary)]
+    tables += [curvature_tables.pairs(summary, last=True), curvature_tables.mismatch(summary)]
     return [table for table in tables if table.rows]
 
 
@@ -45,6 +47,7 @@ def all_tables(summary: Summary) -> list[Table]:
     """Every table that applies, in the report's order."""
     tables = [table for fraction in fractions(summary) for table in error_tables(summary, fraction)]
     tables += [gains(summary), wall_clock(summary), cost(summary), curvature(summary)]
+    tables += [curvature_tables.pairs(summary), curvature_tables.mismatch(summary)]
     return [table for table in tables if table.rows]
 
 

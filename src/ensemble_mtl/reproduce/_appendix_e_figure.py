@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ensemble_mtl.probes.lanczos import Density
 from ensemble_mtl.probes.smoothing import FloatArray, smoothed
 from ensemble_mtl.report.figures import _style
-from ensemble_mtl.report.figures.spectra import KERNEL
+from ensemble_mtl.report.figures._spectra import KERNEL
 from ensemble_mtl.report.inputs import WIDE
 from ensemble_mtl.reproduce._quadratic import Exact, running
 

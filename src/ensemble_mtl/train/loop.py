@@ -11,7 +11,7 @@ from torch import Tensor
 from ensemble_mtl import registry
 from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.step import Problem, train_epoch, validate
+from ensemble_mtl.train.step import Errors, Problem, errors_on, train_epoch
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,20 @@ class EpochReport:
     Attributes:
         epoch: epochs trained so far.
         lr: ``[M]`` learning rate of the epoch.
-        train_mse: ``[M, T]`` training losses, each label as it was met during the epoch.
-        val_mse: ``[M, T]`` validation losses.
+        train: training errors, each label as it was met during the epoch.
+        val: validation errors.
+        test: test errors, for curves only; None in epochs that leave them out.
         val_loss: ``[M]`` weighted sum that early stopping watches.
-        seconds: wall-clock of the epoch for the whole stack.
+        seconds: wall-clock of the epoch for the whole stack, without the test errors, which training does not need.
         stopped: ``[M]`` bool, members whose patience ended.
         failed: ``[M]`` bool, members whose loss is no longer finite.
     """
 
     epoch: int
     lr: Tensor
-    train_mse: Tensor
-    val_mse: Tensor
+    train: Errors
+    val: Errors
+    test: Errors | None
     val_loss: Tensor
     seconds: float
     stopped: Tensor
@@ -43,13 +45,13 @@ def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochRepo
     """Train and validate for one epoch; keep each member's best weights in ``state``."""
     lr = problem.config.optimizer.lr * state["schedule.factor"]
     started = time.perf_counter()
-    train_mse = train_epoch(problem, state, weights).double().cpu()
-    val_mse = validate(problem, state).cpu()
+    train = Errors(*(errors.cpu() for errors in train_epoch(problem, state, weights)))
+    val = Errors(*(errors.cpu() for errors in errors_on(problem, state, problem.val)))
     seconds = time.perf_counter() - started
     shares = weights.double().cpu()
     # What a task that the member does not learn has for a loss, finite or not, is nothing to it.
-    val_loss = torch.where(shares > 0, val_mse * shares, 0.0).sum(1)
-    train_loss = torch.where(shares > 0, train_mse * shares, 0.0).sum(1)
+    val_loss = torch.where(shares > 0, val.mse * shares, 0.0).sum(1)
+    train_loss = torch.where(shares > 0, train.mse * shares, 0.0).sum(1)
     state["stack_seconds"].add_(seconds)
     state["seconds"].add_(seconds / len(state))
 
@@ -61,7 +63,10 @@ def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochRepo
 
     stopped = out_of_patience(problem.config, state)
     failed = ~(train_loss.isfinite() & val_loss.isfinite())
-    return EpochReport(state.epoch, lr, train_mse, val_mse, val_loss, seconds, stopped, failed)
+    every = problem.config.test_every
+    test = errors_on(problem, state, problem.test) if every and state.epoch % every == 0 else None
+    test = test and Errors(*(errors.cpu() for errors in test))
+    return EpochReport(state.epoch, lr, train, val, test, val_loss, seconds, stopped, failed)
 
 
 def out_of_patience(config: TrainConfig, state: StackState) -> Tensor:

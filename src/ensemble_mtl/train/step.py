@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from ensemble_mtl.data.table import GraphTable
 from ensemble_mtl.models.layout import Layout, stream_seed
 from ensemble_mtl.models.model import Model, Outputs
 from ensemble_mtl.sections import TrainConfig
-from ensemble_mtl.train.loss import task_losses
+from ensemble_mtl.train.loss import absolute_errors, task_losses
 from ensemble_mtl.train.state import StackState
 
 EVALUATION_BATCH = 256
@@ -32,6 +33,7 @@ class Problem:
         table: all graphs.
         train: ``[n]`` indices of the training graphs.
         val: ``[n]`` indices of the validation graphs.
+        test: ``[n]`` indices of the test graphs; nothing that is trained or decided looks at them.
         stream: names the batches' random stream; the study's split, not the member.
         config: how to train.
     """
@@ -42,11 +44,24 @@ class Problem:
     table: GraphTable
     train: Tensor
     val: Tensor
+    test: Tensor
     stream: str
     config: TrainConfig
 
 
-def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Tensor:
+class Errors(NamedTuple):
+    """Errors of normalised predictions, each label counting once; float64.
+
+    Attributes:
+        mse: ``[M, T]`` mean squared ones.
+        mae: ``[M, T]`` mean absolute ones.
+    """
+
+    mse: Tensor
+    mae: Tensor
+
+
+def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Errors:
     """Train for one epoch, updating ``state`` in place.
 
     Args:
@@ -55,24 +70,24 @@ def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Tensor:
         weights: ``[M, T]`` loss weights, 0 for tasks that a member does not learn.
 
     Returns:
-        ``[M, T]`` mean squared errors over the epoch's labels, each counting once with the
-        weights that met it.
+        errors over the epoch's labels, each with the weights that met it.
     """
     optimizer = registry.load("train.optimizer", problem.config.optimizer.name)
     moments = state.group("optimizer")
     lr = problem.config.optimizer.lr * state["schedule.factor"].to(state["parameters"].device)
-    total = torch.zeros_like(weights, dtype=torch.float64)
+    squared, absolute = (torch.zeros_like(weights, dtype=torch.float64) for _ in range(2))
     labels = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
     for graphs in batches(problem, state.epoch):
         batch = problem.table.batch(graphs)
-        losses, gradient = _losses_and_gradient(problem, state, weights, batch)
+        losses, sizes, gradient = _losses_and_gradient(problem, state, weights, batch)
         optimizer.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
         count = _label_counts(batch, problem.model.spec.tasks)
-        total += losses * count
+        squared += losses * count
+        absolute += sizes * count
         labels += count
     state.put("optimizer", moments)
     state.epoch += 1
-    return total / labels.clamp(min=1)
+    return Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))
 
 
 def batches(problem: Problem, epoch: int) -> Sequence[Tensor]:
@@ -87,18 +102,20 @@ def losses_and_gradient(problem: Problem, state: StackState, weights: Tensor, gr
 
     Members share no parameter, so one backward pass on the sum over members serves all.
     """
-    return _losses_and_gradient(problem, state, weights, problem.table.batch(graphs))
+    losses, _, gradient = _losses_and_gradient(problem, state, weights, problem.table.batch(graphs))
+    return losses, gradient
 
 
 def _losses_and_gradient(
     problem: Problem, state: StackState, weights: Tensor, batch: GraphBatch
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     flat = state["parameters"].detach().requires_grad_()
     buffers = problem.buffers.unflatten(state["buffers"])
     outputs = problem.model(problem.layout.unflatten(flat), buffers, batch, training=True)
     losses = task_losses(outputs, batch, problem.model.spec.tasks)
+    sizes = absolute_errors(outputs, batch, problem.model.spec.tasks)
     (gradient,) = torch.autograd.grad((losses * weights).sum(), flat)
-    return losses.detach(), gradient
+    return losses.detach(), sizes, gradient
 
 
 @torch.no_grad()
@@ -117,21 +134,28 @@ def predict(problem: Problem, parameters: Tensor, buffers: Tensor, graphs: Tenso
     return {task: torch.cat(values, dim=1) for task, values in found.items()}
 
 
-@torch.no_grad()
 def validate(problem: Problem, state: StackState) -> Tensor:
     """``[M, T]`` mean squared errors over the validation graphs, each label counting once."""
+    return errors_on(problem, state, problem.val).mse
+
+
+@torch.no_grad()
+def errors_on(problem: Problem, state: StackState, graphs: Tensor) -> Errors:
+    """Errors at the present weights over ``graphs``, in evaluation mode; changes nothing."""
     named = problem.layout.unflatten(state["parameters"])
     running = problem.buffers.unflatten(state["buffers"])
     tasks = problem.model.spec.tasks
-    total = torch.zeros(len(state), len(tasks), dtype=torch.float64, device=named[next(iter(named))].device)
-    labels = torch.zeros(len(tasks), dtype=torch.float64, device=total.device)
-    for some in problem.val.split(EVALUATION_BATCH):
+    device = state["parameters"].device
+    squared, absolute = (torch.zeros(len(state), len(tasks), dtype=torch.float64, device=device) for _ in range(2))
+    labels = torch.zeros(len(tasks), dtype=torch.float64, device=device)
+    for some in graphs.split(EVALUATION_BATCH):
         batch = problem.table.batch(some)
         outputs = problem.model(named, running, batch, training=False)
         count = _label_counts(batch, tasks)
-        total += task_losses(outputs, batch, tasks).double() * count
+        squared += task_losses(outputs, batch, tasks).double() * count
+        absolute += absolute_errors(outputs, batch, tasks).double() * count
         labels += count
-    return total / labels.clamp(min=1)
+    return Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))
 
 
 def _label_counts(batch: GraphBatch, tasks: Sequence[str]) -> Tensor:

@@ -10,9 +10,7 @@ from matplotlib.container import ErrorbarContainer
 from ensemble_mtl import gather, registry
 from ensemble_mtl.report.drawing import FAMILY, drawings
 from ensemble_mtl.report.figures import wall_clock
-from ensemble_mtl.report.figures.spectra import density
 from ensemble_mtl.report.inputs import NARROW, WIDE, Layout, ReportInputs
-from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.study import Study
 
 FIGURES = registry.names(FAMILY)
@@ -119,7 +117,7 @@ def test_unreadable_histories_leave_learning_curves_out(tmp_path: Path) -> None:
     fake_study.finish_all(study)
     for member in study.members():
         study.metrics(member).write_text('{"epoch": 1')
-    assert {drawing.name for drawing in drawings(inputs(study))} == set(FIGURES) - {"learning"}
+    assert {drawing.name for drawing in drawings(inputs(study))} == set(FIGURES) - {"learning", "training"}
 
 
 def test_parity_pairs_predictions_with_their_own_truth(studies: dict[str, ReportInputs]) -> None:
@@ -134,14 +132,3 @@ def test_the_member_shown_is_the_median_one(studies: dict[str, ReportInputs]) ->
     found = studies["complete"]
     errors = {member.id: fake_study.error_of(member, "H") for member, _ in found.members["H",]}
     assert errors[found.typical(("H",)).id] == pytest.approx(np.median(list(errors.values())))
-
-
-def test_smoothed_density_keeps_mass_and_mean() -> None:
-    nodes, weights = np.array([[-1.0, 2.0, np.nan], [0.0, 1.0, 3.0]]), np.array([[0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
-    probe = ProbeResult("H", 0, 10, 4, 0.1, 1.0, 0.1, 10, -1.0, 3.0, 0.0, 10, 0.1, nodes, weights)
-    grid = np.linspace(-3, 5, 4001)
-    found = density(probe, grid, 0.05)
-    step = grid[1] - grid[0]
-    # the trapezoid rule is exact to rounding for a Gaussian that is many steps wide
-    assert found.sum() * step == pytest.approx(1.0, rel=1e-9)
-    assert (found * grid).sum() * step == pytest.approx((1.25 + 1.8) / 2, rel=1e-9)

@@ -10,7 +10,7 @@ from tolerances import ROUNDING, close
 
 from ensemble_mtl.train.loop import keep_best, run_epoch
 from ensemble_mtl.train.state import joined
-from ensemble_mtl.train.step import validate
+from ensemble_mtl.train.step import errors_on, validate
 
 STORE = lattice_store(16)
 
@@ -31,6 +31,20 @@ def test_the_best_weights_are_those_of_the_least_validation_loss():
         assert torch.equal(state["best.parameters"][m], history[epoch][0][m])
         assert torch.equal(state["best.buffers"][m], history[epoch][1][m])
         assert state["best.loss"][m] == losses[epoch][m]
+
+
+def test_test_errors_are_told_and_change_nothing():
+    plain, curves = make(STORE), make(STORE, test_every=2)
+    one, other = start(plain, [0, 1]), start(curves, [0, 1])
+    told = []
+    for _ in range(4):
+        expected, report = run_epoch(plain, one, both(plain, 2)), run_epoch(curves, other, both(curves, 2))
+        assert expected.test is None
+        assert torch.equal(report.val_loss, expected.val_loss)
+        told.append(report.test and torch.equal(report.test.mae, errors_on(curves, other, curves.test).mae))
+    assert told == [None, True, None, True]
+    for name, value in one.tensors.items():
+        assert "seconds" in name or torch.equal(value, other[name]), name
 
 
 def test_a_tie_keeps_the_earlier_weights():
@@ -76,7 +90,7 @@ def test_a_task_that_a_member_does_not_learn_cannot_fail_it():
     problem.layout.unflatten(state["parameters"])["heads.H.1.bias"].fill_(1e200)  # its square overflows
     weights = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
     report = run_epoch(problem, state, weights)
-    assert report.val_mse[0, 0].isinf()
+    assert report.val.mse[0, 0].isinf()
     assert report.val_loss.isfinite().all()
 
 

@@ -13,7 +13,7 @@ from tolerances import ROUNDING, close
 
 from ensemble_mtl import registry
 from ensemble_mtl.train.loss import task_losses
-from ensemble_mtl.train.step import batches, losses_and_gradient, predict, train_epoch, validate
+from ensemble_mtl.train.step import batches, errors_on, losses_and_gradient, predict, train_epoch, validate
 
 STORES = [lattice_store(16, missing=0.2), molecule_store(16, missing=0.2)]
 EPOCHS = 5  # of four batches
@@ -25,10 +25,10 @@ def test_a_member_with_missing_labels_does_not_depend_on_its_stack(conv, store):
     problem = make(store, conv=conv)
     weights = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     stacked = start(problem, [3, 4, 5])
-    losses = torch.stack([train_epoch(problem, stacked, weights) for _ in range(EPOCHS)])
+    losses = torch.stack([torch.stack(train_epoch(problem, stacked, weights), 1) for _ in range(EPOCHS)])
     for m, seed in enumerate([3, 4, 5]):
         alone = start(problem, [seed])
-        own = torch.stack([train_epoch(problem, alone, weights[m : m + 1]) for _ in range(EPOCHS)])
+        own = torch.stack([torch.stack(train_epoch(problem, alone, weights[m : m + 1]), 1) for _ in range(EPOCHS)])
         assert torch.equal(losses[:, m], own[:, 0])
         for name in stacked.tensors:
             assert torch.equal(stacked[name][m], alone[name][0]), name
@@ -109,7 +109,40 @@ def test_training_loss_is_the_mean_over_labels(store):
         batch = problem.table.batch(graphs)
         count = torch.stack([batch.labelled.get(t, torch.ones_like(batch.targets[t])).sum() for t in ("H", "C")])
         squares, labels = squares + losses[0] * count, labels + count
-    close(train_epoch(problem, state, both(problem, 1))[0], squares / labels, rtol=ROUNDING)
+    close(train_epoch(problem, state, both(problem, 1)).mse[0], squares / labels, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+def test_errors_are_means_over_labels(store):
+    """Against predictions and targets set side by side, without batches and masks."""
+    problem = make(store, optimizer={"name": "adam", "lr": 1e-300})  # so that no weight moves
+    state = start(problem, [0, 1])
+    before = state["parameters"].clone()
+    predicted = predict(problem, before, state["buffers"], problem.test)
+    found = errors_on(problem, state, problem.test)
+    for t, (task, target) in enumerate((("H", "energy"), ("C", "charge"))):
+        whole = store.targets[target] if task == "H" else np.split(store.targets[target], store.node_ptr[1:-1])
+        truth = torch.tensor(np.hstack([whole[g] for g in problem.test]))
+        error = (predicted[task] - truth)[:, ~truth.isnan()]
+        close(found.mae[:, t], error.abs().mean(1), rtol=ROUNDING)
+        close(found.mse[:, t], error.square().mean(1), rtol=ROUNDING)
+    assert torch.equal(state["parameters"], before)
+
+
+@pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
+def test_training_mae_is_of_the_weights_that_met_the_label(store):
+    problem = make(store, optimizer={"name": "adam", "lr": 1e-300})  # so that no weight moves
+    state = start(problem, [0])
+    sizes, labels = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    for graphs in batches(problem, 0):
+        batch = problem.table.batch(graphs)
+        named, buffers = problem.layout.unflatten(state["parameters"]), problem.buffers.unflatten(state["buffers"])
+        outputs = problem.model(named, {k: v.clone() for k, v in buffers.items()}, batch, training=True)
+        for t, task in enumerate(("H", "C")):
+            known = batch.labelled.get(task, torch.ones_like(batch.targets[task])).bool()
+            sizes[t] += (outputs[task][0] - batch.targets[task])[known].abs().sum()
+            labels[t] += known.sum()
+    close(train_epoch(problem, state, both(problem, 1)).mae[0], sizes / labels, rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])

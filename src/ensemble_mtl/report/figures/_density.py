@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ensemble_mtl.graph import FloatArray
 from ensemble_mtl.probes.smoothing import smoothed
 from ensemble_mtl.report.figures import _style
-from ensemble_mtl.report.figures.spectra import KERNEL
+from ensemble_mtl.report.figures._spectra import KERNEL
 from ensemble_mtl.report.inputs import WIDE
 
 Spectrum = tuple[FloatArray, FloatArray]

@@ -13,7 +13,6 @@ from ensemble_mtl.report.figures import _style
 _DPI = 200
 _METADATA: dict[str, dict[str, None]] = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
 """By suffix, what is left out so that the same figure gives the same bytes."""
-SUFFIXES = tuple(_METADATA)
 
 
 def write(figure: Figure, path: Path) -> None:

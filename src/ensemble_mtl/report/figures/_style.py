@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ensemble_mtl.plan import Subset
 from ensemble_mtl.report.inputs import Layout, ReportInputs
@@ -22,6 +23,7 @@ MUTED = "#6b7280"
 _TASKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#332288")
 _TOGETHER = ("#1f2430", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#44AA99", "#661100")
 _DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (5, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5))
+_MARKERS = ("o", "s", "^", "D", "v", "P")
 _STRIP_INCHES = 0.32
 
 RC = {
@@ -108,6 +110,16 @@ def color(index: int) -> str:
     return _TASKS[index % len(_TASKS)]
 
 
+def task_marker(inputs: ReportInputs, task: str) -> str:
+    """A marker that tells tasks apart without colour."""
+    return _MARKERS[inputs.tasks.index(task) % len(_MARKERS)]
+
+
+def task_dashes(inputs: ReportInputs, task: str) -> tuple[float, ...]:
+    """A dash pattern that tells tasks apart without colour, where lines have no markers."""
+    return _DASHES[inputs.tasks.index(task) % len(_DASHES)]
+
+
 def subset_color(inputs: ReportInputs, subset: Subset) -> str:
     """The subset's colour in every figure; a task alone has the task's own."""
     if len(subset) == 1:
@@ -122,6 +134,15 @@ def subset_dashes(inputs: ReportInputs, subset: Subset) -> tuple[float, ...]:
         return _DASHES[1]
     together = [other for other in inputs.subsets if len(other) > 1]
     return _DASHES[(0, 2, 3)[together.index(subset) // len(_TOGETHER) % 3]]
+
+
+def log_scale(axis: Axes) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5 of each decade, and a grid."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.grid(axis="y")
 
 
 def literal(text: str) -> str:

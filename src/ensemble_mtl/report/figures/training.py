@@ -1,0 +1,108 @@
+"""Error of each task, in training and held out, against epoch (New 2022, Fig. 3)."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ensemble_mtl.plan import Subset, label
+from ensemble_mtl.report.curves import Curve, curve
+from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.inputs import Layout, ReportInputs
+
+TITLE = "Errors during training"
+ORDER = 45
+_PARTS = {"train": "training part", "val": "validation part", "test": "test part"}
+_MARKS = 8
+"""Markers along a line, about so many."""
+
+Curves = dict[tuple[str, str], Curve]
+"""(Part, task) -> its curve."""
+
+
+def caption(inputs: ReportInputs) -> str:
+    """What is averaged, over which members, and on which part of the data."""
+    metric, held_out = _recorded(inputs)
+    numbers = sorted({one.members for panel in curves(inputs).values() for one in panel.values()})
+    over = "–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) if numbers else "no"
+    text = (
+        f"{metric.upper()} of each task against epoch, {_scale(inputs)}; the training error is that of the weights "
+        f"that each batch met. Line: mean over members ({over} of them); band: ± one sample standard deviation (ddof "
+        "1). Members that stopped early keep their last value."
+    )
+    if metric == "rmse":
+        text += " The study was trained before mean absolute errors were recorded."
+    if held_out != "test":
+        text += " Test errors were not recorded along the way (train.test_every); validation stands in."
+    return text
+
+
+def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
+    """All tasks together in one panel, each alone in another; None without histories."""
+    metric, held_out = _recorded(inputs)
+    found = curves(inputs)
+    if not found:
+        return None
+    figure, axes = _style.panels(layout, len(found), height=3.6, wide_columns=2)
+    for axis, (title, panel) in zip(axes, found.items(), strict=True):
+        for (part, task), line in panel.items():
+            _line(axis, inputs, task, line, held_out=part == held_out)
+        axis.set_title(_style.literal(title))
+        axis.set(xlabel="epoch", ylabel=f"{metric.upper()} ({_short_scale(inputs)})")
+        _style.log_scale(axis)
+    for part, dashes in ((held_out, (1.0, 0.0)), ("train", (4.0, 2.0))):
+        axes[0].plot([], [], color=_style.INK, dashes=dashes, label=_PARTS[part])
+    lowest, highest = min(axis.get_ylim()[0] for axis in axes), max(axis.get_ylim()[1] for axis in axes)
+    for axis in axes:
+        axis.set_ylim(lowest, highest)
+    order = [*(_style.literal(task) for task in inputs.tasks), _PARTS[held_out], _PARTS["train"]]
+    _style.legend_below(figure, axes, columns=len(order) if layout.columns > 1 else 3, order=order)
+    return figure
+
+
+def curves(inputs: ReportInputs) -> dict[str, Curves]:
+    """Panel title -> its curves: the largest subset, then the tasks alone."""
+    metric, held_out = _recorded(inputs)
+    largest = inputs.largest
+    alone: list[Subset] = [subset for subset in inputs.subsets if len(subset) == 1]
+    panels = {"each task alone": alone}
+    if largest and len(largest) > 1:
+        panels = {f"{label(largest)} together": [largest], **panels}
+    made: dict[str, Curves] = {}
+    for title, subsets in panels.items():
+        for part in (held_out, "train"):
+            for subset in subsets:
+                for task in subset:
+                    if one := curve(inputs.histories[subset], f"{part}_{metric}_scaled", task):
+                        made.setdefault(title, {})[part, task] = one
+    return made
+
+
+def _recorded(inputs: ReportInputs) -> tuple[str, str]:
+    """The metric and the held-out part that the histories have."""
+    keys = {key for histories in inputs.histories.values() for history in histories for row in history for key in row}
+    metric = "mae" if "val_mae_scaled" in keys else "rmse"
+    return metric, "test" if f"test_{metric}_scaled" in keys else "val"
+
+
+def _scale(inputs: ReportInputs) -> str:
+    normalize = inputs.summary["data"]["normalize"]
+    part = "all graphs" if normalize["fit_on"] == "all" else "the training part"
+    unit = {"standard": "in standard deviations of the target", "minmax": "as a share of the target's range"}
+    return f"{unit[normalize['method']]} over {part}"
+
+
+def _short_scale(inputs: ReportInputs) -> str:
+    return {"standard": "standardised", "minmax": "min-max scaled"}[inputs.summary["data"]["normalize"]["method"]]
+
+
+def _line(axis: Axes, inputs: ReportInputs, task: str, line: Curve, *, held_out: bool) -> None:
+    color = _style.task_color(inputs, task)
+    marks = max(1, len(line.epochs) // _MARKS)
+    axis.plot(
+        line.epochs, line.mean, color=color, dashes=(1, 0) if held_out else (4, 2), lw=1.8 if held_out else 1.2,
+        marker=_style.task_marker(inputs, task), ms=4.5, markevery=(marks // 2, marks),
+        label=_style.literal(task) if held_out else None,
+    )  # fmt: skip
+    if band := line.band():
+        axis.fill_between(line.epochs, *band, color=color, alpha=0.14 if held_out else 0.07, lw=0)
