@@ -4,7 +4,16 @@ import pytest
 
 from ensemble_mtl import registry
 
-FAMILIES = ["sources", "data.split", "models.conv", "train.optimizer", "train.schedule", "launch", "schedulers"]
+FAMILIES = [
+    "sources",
+    "data.split",
+    "models.conv",
+    "train.optimizer",
+    "train.schedule",
+    "train.weighting",
+    "launch",
+    "schedulers",
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

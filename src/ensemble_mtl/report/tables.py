@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble_mtl.plan import label
+from ensemble_mtl.report import weightings
 from ensemble_mtl.report.table import (
     Cell,
     Table,
     p_value,
+    percent_interval,
     plus_minus,
     readable,
     scientific,
@@ -37,14 +39,14 @@ def terminal_tables(summary: Summary) -> list[Table]:
     """What fits a terminal: errors at the largest fraction, comparisons, times and cost."""
     first = fractions(summary)[0]
     tables = [errors(summary, "rmse_scaled", first), errors(summary, "rmse", first)]
-    tables += [gains(summary), wall_clock(summary), cost(summary)]
+    tables += [gains(summary), weightings.effects(summary), wall_clock(summary), cost(summary)]
     return [table for table in tables if table.rows]
 
 
 def all_tables(summary: Summary) -> list[Table]:
     """Every table that applies, in the report's order."""
     tables = [table for fraction in fractions(summary) for table in error_tables(summary, fraction)]
-    tables += [gains(summary), wall_clock(summary), cost(summary), curvature(summary)]
+    tables += [gains(summary), weightings.effects(summary), wall_clock(summary), cost(summary), curvature(summary)]
     return [table for table in tables if table.rows]
 
 
@@ -192,11 +194,6 @@ def fractions(summary: Summary) -> list[float]:
 def row_name(subset: list[str]) -> str:
     """``MTL, HCM`` or ``STL, H``, as Table 1 calls them."""
     return f"{'MTL' if len(subset) > 1 else 'STL'}, {label(subset)}"
-
-
-def percent_interval(interval: list[float] | None) -> str:
-    """``−41 … −29 %``."""
-    return "–" if interval is None else f"{signed(interval[0])} … {signed(interval[1])} %"
 
 
 def _best(cells: list[Row]) -> tuple[str, ...] | None:

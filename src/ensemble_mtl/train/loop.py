@@ -12,6 +12,7 @@ from ensemble_mtl import registry
 from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, train_epoch, validate
+from ensemble_mtl.train.weighted import current_weights, observe
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class EpochReport:
         seconds: wall-clock of the epoch for the whole stack.
         stopped: ``[M]`` bool, members whose patience ended.
         failed: ``[M]`` bool, members whose loss is no longer finite.
+        weights: ``[M, T]`` task weights of the epoch's first step; None where gradients are combined without any.
+        weighting_seconds: the part of ``seconds`` that went into estimates for the weighting.
     """
 
     epoch: int
@@ -37,12 +40,19 @@ class EpochReport:
     seconds: float
     stopped: Tensor
     failed: Tensor
+    weights: Tensor | None
+    weighting_seconds: float
 
 
 def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochReport:
-    """Train and validate for one epoch; keep each member's best weights in ``state``."""
+    """Train and validate for one epoch; keep each member's best weights in ``state``.
+
+    ``weights [M, T]`` are the given ones. They weigh the validation loss whatever the weighting of the training.
+    """
     lr = problem.config.optimizer.lr * state["schedule.factor"]
     started = time.perf_counter()
+    weighting_seconds = observe(problem, state)
+    used = current_weights(problem, state, weights)
     train_mse = train_epoch(problem, state, weights).double().cpu()
     val_mse = validate(problem, state).cpu()
     seconds = time.perf_counter() - started
@@ -61,7 +71,7 @@ def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochRepo
 
     stopped = out_of_patience(problem.config, state)
     failed = ~(train_loss.isfinite() & val_loss.isfinite())
-    return EpochReport(state.epoch, lr, train_mse, val_mse, val_loss, seconds, stopped, failed)
+    return EpochReport(state.epoch, lr, train_mse, val_mse, val_loss, seconds, stopped, failed, used, weighting_seconds)
 
 
 def out_of_patience(config: TrainConfig, state: StackState) -> Tensor:
