@@ -219,6 +219,8 @@ def _error_caption(summary: Summary) -> str:
     caption = f"Mean ± sample standard deviation (ddof 1) over {span} members, which differ in {_varies(summary)}. "
     if not summary["complete"]:
         caption += "(k/n): k of n planned members are in. "
+    if (names := summary.get("weightings", ["fixed"])) != ["fixed"]:
+        caption += f"Multi-task members: weighting {names[0]}. "
     caption += "Bold: lowest mean of the column; whether a difference means anything, the comparisons say."
     named = [f"{task}: {info['label']}" for task, info in summary["tasks"].items() if info["label"] != task]
     return f"{caption} {'; '.join(named)}." if named else caption
