@@ -13,6 +13,7 @@ from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
 from ensemble_mtl.models.spec import ModelSpec
+from ensemble_mtl.probes.running import curvature
 from ensemble_mtl.sections import ModelConfig, TrainConfig
 from ensemble_mtl.train import state
 from ensemble_mtl.train.state import StackState
@@ -52,6 +53,7 @@ def make(
         test=indices[:2],
         stream="test",
         config=options,
+        curvature=curvature,
     )
 
 

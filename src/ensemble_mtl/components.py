@@ -1,6 +1,6 @@
 """Fields of a configuration whose values are paths or extensions.
 
-A *component* (data source, split, convolution, optimiser, schedule, launcher, scheduler) is a name,
+A *component* (data source, split, convolution, optimiser, schedule, weighting, launcher, scheduler) is a name,
 or a mapping with ``name`` and that component's own options; its options are declared in
 the component's own file and checked here.
 """
@@ -51,6 +51,7 @@ SplitOptions = Annotated[Any, BeforeValidator(partial(_component, "data.split", 
 ConvOptions = Annotated[Any, BeforeValidator(partial(_component, "models.conv", "pna"))]
 OptimizerOptions = Annotated[Any, BeforeValidator(partial(_component, "train.optimizer", "adam"))]
 ScheduleOptions = Annotated[Any, BeforeValidator(partial(_component, "train.schedule", "constant"))]
+WeightingOptions = Annotated[Any, BeforeValidator(partial(_component, "train.weighting", "fixed"))]
 LauncherOptions = Annotated[Any, BeforeValidator(partial(_component, "launch", "local"))]
 SchedulerOptions = Annotated[Any, BeforeValidator(partial(_component, "schedulers", None))]
 TraceOptions = Annotated[Any, BeforeValidator(partial(_component, "probes.trace", "hutchinson"))]

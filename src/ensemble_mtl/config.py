@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, field_
 
 from ensemble_mtl import registry
 from ensemble_mtl.checked import DISTINCT, Mistake, mistakes
-from ensemble_mtl.components import ConfigPath, SourceOptions, SplitOptions
+from ensemble_mtl.components import ConfigPath, SourceOptions, SplitOptions, WeightingOptions
 from ensemble_mtl.sections import (
     GraphConfig,
     LaunchConfig,
@@ -68,6 +68,9 @@ class StudyConfig(Section):
     """One split per entry; every member of a subset is trained on each."""
     fractions: tuple[float, ...] = (1.0,)
     """Shares of the training part used; the validation and test parts stay the same."""
+    weightings: tuple[WeightingOptions, ...] = ()
+    """Weightings to compare, in place of ``train.weighting``: every multi-task subset is trained with each, single
+    tasks once. The first is the one by which tasks together are compared with tasks alone."""
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -111,6 +114,7 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> StudyConfig:
         found = [*self._unfit_subsets(), *self._unfit_targets(), *self._unfit_graph(), *self._unfit_probes()]
+        found += [*self._unfit_weightings(), *self._unfit_weights()]
         if found:
             raise mistakes(found)
         return self
@@ -165,6 +169,33 @@ class StudyConfig(Section):
             if epoch != "end" and not 0 <= epoch <= last:
                 text = f"expected 'end', or an epoch of 0 to train.epochs, which is {last}"
                 yield Mistake(("probes", "epochs", index), text, epoch)
+
+    def _unfit_weightings(self) -> Iterator[Mistake]:
+        names = [options.called for options in self.weightings]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield Mistake(("weightings", index), f"got {name!r} twice; give each weighting once", name)
+        if self.weightings and self.train.weighting != TrainConfig().weighting:
+            text = "expected either train.weighting or weightings; make it the first of the list"
+            yield Mistake(("train", "weighting"), text, self.train.weighting.called)
+        alone = self.subsets != "all" and all(len(subset) == 1 for subset in self.subsets)
+        if len(names) > 1 and (alone or len(self.tasks) == 1):
+            yield Mistake(("weightings",), "expected a subset of several tasks to compare weightings on", names)
+
+    def _unfit_weights(self) -> Iterator[Mistake]:
+        for name, options in self.weighting_options.items():
+            known = options.name in registry.names("train.weighting")
+            if not known or not hasattr(registry.load("train.weighting", options.name), "EQUAL_ONLY"):
+                continue
+            for task, own in self.tasks.items():
+                if own.weight != 1:
+                    text = f"expected 1, or nothing, since the weighting is {name!r}; 'fixed' takes weights"
+                    yield Mistake(("tasks", task, "weight"), text, own.weight)
+
+    @property
+    def weighting_options(self) -> dict[str, Any]:
+        """The weightings of multi-task members by what they are called: those to compare, or the one."""
+        return {options.called: options for options in self.weightings or (self.train.weighting,)}
 
     @property
     def seed_list(self) -> tuple[int, ...]:

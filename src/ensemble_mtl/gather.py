@@ -15,11 +15,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl import __version__, aggregates, atomic, curvature_summary, results, statistics
+from ensemble_mtl import __version__, aggregates, atomic, curvature_summary, results, statistics, weighting_effects
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.split.base import Split
 from ensemble_mtl.errors import DataError, IncompleteStudyError, StoreError
-from ensemble_mtl.plan import Member, label, subsets
+from ensemble_mtl.plan import Member, is_main, label, subsets
 from ensemble_mtl.results import MemberResult
 from ensemble_mtl.study import Study, counts
 
@@ -51,8 +51,9 @@ def gather(study: Study) -> dict[str, Any]:
     config, plan, states = study.config, study.members(), study.states()
     # a result that cannot be used is work to be done again
     states |= {row["id"]: "missing" for row in damaged}
-    groups = aggregates.grouped(plan, found)
-    planned = Counter((member.subset, member.fraction) for member in plan)
+    main = [member for member in plan if is_main(config, member)]
+    groups = aggregates.grouped(main, [pair for pair in found if is_main(config, pair[0])])
+    planned = Counter((member.subset, member.fraction) for member in main)
     units = {name: store.target_info(task.target).unit for name, task in config.tasks.items()}
     parts = split_sizes(study, store.sha256)
     overlap = parts["test"] / parts["train"] if parts and parts["train"] else 0.0
@@ -79,6 +80,8 @@ def gather(study: Study) -> dict[str, Any]:
         "curvature": aggregates.curvature(groups, ends=ends),
         "curvature_pairs": pairs,
         "mismatch": curvature_summary.mismatch(gains, pairs, max(config.fractions)),
+        "weightings": list(config.weighting_options),
+        "weighting_effects": weighting_effects.rows(plan, found, list(config.weighting_options), overlap),
         "correlations": aggregates.correlations(store, {n: t.target for n, t in config.tasks.items()}),
         "missing": [_brief(member) for member in plan if states[member.id] == "missing"],
         "failed": [_failure(study, member) for member in plan if states[member.id] == "failed"],
@@ -236,7 +239,7 @@ def _provenance(found: list[MemberResult], store: GraphStore) -> dict[str, Any]:
 def _brief(member: Member) -> dict[str, Any]:
     return {
         "id": member.id, "subset": list(member.subset), "seed": member.seed,
-        "split": member.split, "fraction": member.fraction,
+        "split": member.split, "fraction": member.fraction, "weighting": member.weighting,
     }  # fmt: skip
 
 

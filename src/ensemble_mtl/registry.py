@@ -22,6 +22,15 @@ class Options(Checked):
 
     name: str
 
+    @property
+    def called(self) -> str:
+        """The name, and what differs from the defaults, such as ``curvature-eigenvalue-every=5``."""
+        fields = type(self).model_fields.items()
+        own = [
+            (key, getattr(self, key)) for key, field in fields if key != "name" and getattr(self, key) != field.default
+        ]
+        return "-".join([self.name, *(value if isinstance(value, str) else f"{key}={value}" for key, value in own)])
+
 
 def names(package: str) -> list[str]:
     """Names of the extensions in ``ensemble_mtl.<package>``, sorted."""

@@ -20,7 +20,14 @@ from pydantic import (
 
 from ensemble_mtl import registry
 from ensemble_mtl.checked import DISTINCT, Checked, Mistake, mistakes, nested
-from ensemble_mtl.components import DensityOptions, LauncherOptions, OptimizerOptions, ScheduleOptions, TraceOptions
+from ensemble_mtl.components import (
+    DensityOptions,
+    LauncherOptions,
+    OptimizerOptions,
+    ScheduleOptions,
+    TraceOptions,
+    WeightingOptions,
+)
 from ensemble_mtl.elements import PROTON_NUMBERS
 from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
@@ -90,7 +97,7 @@ class TaskConfig(Section):
     label: str | None = None
     """How figures call it; the target's name if left out."""
     weight: PositiveFloat = 1.0
-    """Weight of the task's loss in a multi-task member."""
+    """Weight of the task's loss in training by the weighting ``fixed``, and in the validation loss by every one."""
 
 
 class NormalizeConfig(Section):
@@ -162,6 +169,8 @@ class TrainConfig(Section):
     batch_size: PositiveInt = 64
     optimizer: OptimizerOptions = "adam"
     schedule: ScheduleOptions = "constant"
+    weighting: WeightingOptions = "fixed"
+    """What multi-task members are trained on, of their tasks' losses; several are compared by ``weightings``."""
     early_stopping: StoppingConfig | None = Field(default_factory=StoppingConfig)
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -169,6 +178,12 @@ class TrainConfig(Section):
     """Least time between two checkpoints of a member; the last epoch is always kept."""
     test_every: PositiveInt | None = None
     """Every so many epochs the test part is evaluated as well, for curves only; no decision looks at it."""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # members' ids are hashes of this; those of studies from before there was a choice must not change
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if (key, value) != ("weighting", {"name": "fixed"})}
 
 
 class ProbeConfig(Section):

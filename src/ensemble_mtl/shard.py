@@ -1,4 +1,4 @@
-"""One shard: members of one subset, split and fraction, trained from where they stand.
+"""One shard: members of one subset, weighting, split and fraction, trained from where they stand.
 
 The only place that composes data, model, training, probes and results.
 """
@@ -23,8 +23,9 @@ from ensemble_mtl.member_files import log, record_failure
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
 from ensemble_mtl.models.spec import of_subset as spec_of_subset
-from ensemble_mtl.plan import Member, Subset
+from ensemble_mtl.plan import FIXED, Member, Subset, train_config
 from ensemble_mtl.prepare import Prepared
+from ensemble_mtl.probes.running import curvature
 from ensemble_mtl.stack import Control, InterruptedTrainingError, MemberRun, Stack
 from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
@@ -65,7 +66,7 @@ def run(study: Study, members: Sequence[Member], control: Control) -> None:
 
     Args:
         study: the study; :func:`ensemble_mtl.prepare.prepare` has run.
-        members: of one subset, split and fraction. Those that are finished, and those that another living
+        members: of one subset, weighting, split and fraction. Those that are finished, and those that another living
             process holds, are left alone.
         control: is told what happens, and asked whether to go on.
 
@@ -98,7 +99,9 @@ def _train(study: Study, members: Sequence[Member], control: Control, keeper: Ke
     first = members[0]
     prepared = prepare.load(study, first.split)
     device = choose_device(study.config)
-    problem = make_problem(study.config, prepared, first.subset, first.split, first.fraction, device)
+    problem = make_problem(
+        study.config, prepared, first.subset, first.split, first.fraction, device, weighting=first.weighting
+    )
     started = [_start(study, problem, member, device) for member in members]
     by_epoch = itertools.groupby(sorted(started, key=lambda item: item[1].epoch), key=lambda item: item[1].epoch)
     for _, group in by_epoch:
@@ -117,7 +120,7 @@ def _start(study: Study, problem: Problem, member: Member, device: torch.device)
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             log(study, member, f"checkpoint set aside as {aside.name}, training anew: {error}")
-    state = initial(problem.layout, problem.buffers, [member.seed], study.config.train, device)
+    state = initial(problem.layout, problem.buffers, [member.seed], problem.config, device)
     return MemberRun(member), state
 
 
@@ -136,7 +139,14 @@ def choose_device(config: StudyConfig) -> torch.device:
 
 
 def make_problem(
-    config: StudyConfig, prepared: Prepared, subset: Subset, split: int, fraction: float, device: torch.device
+    config: StudyConfig,
+    prepared: Prepared,
+    subset: Subset,
+    split: int,
+    fraction: float,
+    device: torch.device,
+    *,
+    weighting: str = FIXED,
 ) -> Problem:
     """Model and data of one shard, on ``device``."""
     graphs = prepared.store
@@ -164,5 +174,6 @@ def make_problem(
         val=indices(prepared.split.val),
         test=indices(prepared.split.test),
         stream=f"{split}/{fraction}",
-        config=config.train,
+        config=train_config(config, weighting),
+        curvature=curvature,
     )

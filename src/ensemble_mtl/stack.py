@@ -16,7 +16,7 @@ from ensemble_mtl.claims import RENEWAL_SECONDS, Keeper
 from ensemble_mtl.errors import EnsembleMTLError
 from ensemble_mtl.evaluation import evaluate
 from ensemble_mtl.member_files import add_metrics, begin, last_metrics, log, record_failure
-from ensemble_mtl.plan import Member
+from ensemble_mtl.plan import FIXED, Member
 from ensemble_mtl.prepare import Prepared
 from ensemble_mtl.probes.measure import measure
 from ensemble_mtl.provenance import device_name, versions
@@ -202,6 +202,7 @@ class Stack:
                 "val_mae_scaled": {task: _number(float(report.val.mae[m, t])) for t, task in own},
                 "seconds": report.seconds,
                 "stack": len(self.runs),
+                **self._weighing(report, m, own),
             }
             if report.test is not None:
                 line["test_mae_scaled"] = {task: _number(float(report.test.mae[m, t])) for t, task in own}
@@ -215,6 +216,15 @@ class Stack:
                 "seconds": report.seconds,
             }
         )
+
+    def _weighing(self, report: EpochReport, m: int, own: list[tuple[int, str]]) -> dict[str, Any]:
+        """What the weighting did, if it is another than the default: task weights, and seconds of the stack."""
+        if self.runs[m].member.weighting == FIXED:
+            return {}
+        found: dict[str, Any] = {"weighting_seconds": report.weighting_seconds}
+        if report.weights is not None:
+            found["weights"] = {task: _number(float(report.weights[m, t])) for t, task in own}
+        return found
 
     def _finish(self, rows: list[int]) -> None:
         self._probe("end", rows)

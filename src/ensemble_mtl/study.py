@@ -14,7 +14,7 @@ from typing import Literal
 
 from ensemble_mtl import claims
 from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.plan import Member, label, members
+from ensemble_mtl.plan import Member, members
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
@@ -63,7 +63,7 @@ class Study:
 
     def folder(self, member: Member) -> Path:
         """The member's own folder."""
-        return self.root / "members" / label(member.subset) / member.id
+        return self.root / "members" / member.group / member.id
 
     def result(self, member: Member) -> Path:
         """The file that exists exactly if the member is done."""

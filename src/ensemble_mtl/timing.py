@@ -9,7 +9,7 @@ import torch
 
 from ensemble_mtl import atomic, registry
 from ensemble_mtl.models.layout import stream_seed
-from ensemble_mtl.plan import Member, fingerprint, label
+from ensemble_mtl.plan import Member, fingerprint
 from ensemble_mtl.prepare import load, prepare
 from ensemble_mtl.probes.measure import probe_set, shared_losses
 from ensemble_mtl.probes.operator import HessianOperator
@@ -29,17 +29,20 @@ def measure(study: Study, progress: Callable[[int, int], None]) -> None:
     torch.set_num_threads(1)  # as a worker runs
     device = choose_device(study.config)
     options = study.config.launch.launcher
-    groups: dict[tuple[str, ...], list[Member]] = {}
+    groups: dict[str, list[Member]] = {}
     for member in study.members():
-        groups.setdefault(member.subset, []).append(member)
+        groups.setdefault(member.group, []).append(member)
     seconds = {}
-    for subset, members in groups.items():
+    for group, members in groups.items():
         first = members[0]
-        problem = make_problem(study.config, load(study, first.split), subset, first.split, 1.0, device)
+        prepared = load(study, first.split)
+        problem = make_problem(
+            study.config, prepared, first.subset, first.split, 1.0, device, weighting=first.weighting
+        )
         seeds = [member.seed for member in members[: study.config.launch.members_per_shard]]
-        state = initial(problem.layout, problem.buffers, seeds, study.config.train, device)
+        state = initial(problem.layout, problem.buffers, seeds, problem.config, device)
         stack = study.config.train.epochs * _epoch(problem, state) + _probes(problem, state, study.config.probes)
-        seconds[label(subset)] = stack / len(seeds)
+        seconds[group] = stack / len(seeds)
     workers = registry.load("launch", options.name).num_workers(study, options)
     content = {
         "config": fingerprint(study.config),
@@ -61,7 +64,17 @@ def _epoch(problem: Problem, state: StackState) -> float:
     steps = (time.perf_counter() - started) / len(order[:NUM_STEPS]) * len(order)
     started = time.perf_counter()
     validate(problem, state)
-    return steps + time.perf_counter() - started
+    return steps + time.perf_counter() - started + _estimates(problem, state)
+
+
+def _estimates(problem: Problem, state: StackState) -> float:
+    """What the weighting's own estimates of curvature take per epoch."""
+    options = problem.config.weighting
+    if problem.curvature is None or not hasattr(registry.load("train.weighting", options.name), "observe"):
+        return 0.0
+    started = time.perf_counter()
+    problem.curvature(problem, state)
+    return (time.perf_counter() - started) / options.every
 
 
 def _probes(problem: Problem, state: StackState, config: ProbeConfig | None) -> float:

@@ -11,6 +11,7 @@ from problems import make, start
 from stores import STORES
 from torch import Tensor
 from trunks import with_model
+from weightings import ALL
 
 from ensemble_mtl import registry
 from ensemble_mtl.probes import hutchinson, lanczos
@@ -116,6 +117,12 @@ def test_training_by_every_optimizer_and_schedule(optimizer, schedule):
     patient = {"patience": 1} if schedule == "plateau" else {}
     train = {"optimizer": options, "schedule": {"name": schedule, **patient}, "epochs": EPOCHS}
     assert_trains_alike(problem_of({"conv": {"name": "pna"}}, "molecules", dtype="float32", **SIZES["odd"], **train))
+
+
+@pytest.mark.parametrize("weighting", ALL)
+def test_training_by_every_weighting(weighting):
+    problem = problem_of({"conv": {"name": "pna"}}, "molecules", dtype="float32", weighting=weighting, **SIZES["odd"])
+    assert_trains_alike(problem)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

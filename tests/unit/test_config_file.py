@@ -52,6 +52,12 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         ("fractions: [0.5, 2]\n", 8, ["fractions"]),
         ("name: again\n", 8, ["'name' stands twice", "first on line 1"]),
         ("graph: {node_features: one_hot}\n", 8, ["one_hot", "elements"]),
+        ("train:\n  weighting: {name: dva}\n", 9, ["train.weighting", "dva", "did you mean 'dwa'"]),
+        ("train:\n  weighting: {name: dwa, temperature: 0}\n", 9, ["temperature", "greater than 0"]),
+        ("train:\n  weighting: {name: torchjd}\n", 9, ["train.weighting.aggregator", "required"]),
+        ("weightings:\n  - fixed\n  - dwa\n  - fixed\n", 11, ["weightings.2", "'fixed' twice"]),
+        ("weightings: [fixed, dwa]\ntrain:\n  weighting: dwa\n", 10, ["train.weighting", "first of the list"]),
+        ("subsets: [[H], [M]]\nweightings: [fixed, dwa]\n", 9, ["weightings", "several tasks"]),
         ("graph: {node_features: one_hot, elements: [Fe, Xx]}\n", 8, ["Xx", "symbols"]),
     ],
 )
@@ -143,3 +149,22 @@ def test_an_override_by_the_name_that_is_there_keeps_its_options(tmp_path: Path)
     assert kept.launch.launcher.workers == 3
     other = config_file.load(write(tmp_path, text), ["launch.launcher=mpi"])
     assert other.launch.launcher.model_dump() == {"name": "mpi"}
+
+
+@pytest.mark.parametrize("added", ["train: {weighting: equal}\n", "weightings: [fixed, equal]\n"])
+def test_equal_weights_are_refused_where_a_task_has_another(tmp_path: Path, added: str) -> None:
+    text = MINIMAL.replace("mixing_enthalpy}", "mixing_enthalpy, weight: 2}") + added
+    message = fault(tmp_path, text)
+    assert message.endswith(
+        "study.yaml:6: tasks.H.weight: expected 1, or nothing, since the weighting is 'equal'; 'fixed' takes weights, "
+        "got 2.0"
+    )
+    config_file.load(write(tmp_path, text.replace("weight: 2", "weight: 1")))
+
+
+def test_an_aggregator_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble_mtl.train.weighting.torchjd.find_spec", lambda name: None)
+    message = fault(tmp_path, MINIMAL + "train:\n  weighting:\n    name: torchjd\n    aggregator: pcgrad\n")
+    assert "study.yaml:11: train.weighting.aggregator: got 'pcgrad', which needs torchjd, not installed" in message
+    assert "pip install 'ensemble-mtl[torchjd]'" in message
+    assert len(message.splitlines()) == 1

@@ -83,6 +83,48 @@ def test_splits_and_fractions_multiply_the_members() -> None:
     assert {(m.split, m.fraction) for m in members} == {(0, 0.5), (0, 1.0), (1, 0.5), (1, 1.0)}
 
 
+COMPARED = "weightings=[fixed, dwa, {name: curvature, of: eigenvalue}]"
+
+
+def test_each_weighting_makes_members_of_the_multi_task_subsets_alone() -> None:
+    members = plan.members(quickstart(COMPARED, "seeds=2"))
+    groups = list(dict.fromkeys(member.group for member in members))
+    assert groups[:3] == ["HCM", "HCM-dwa", "HCM-curvature-eigenvalue"]
+    assert groups[-3:] == ["H", "C", "M"]
+    assert len(members) == len({member.id for member in members}) == (4 * 3 + 3) * 2
+
+
+def test_the_default_weighting_and_single_tasks_keep_their_names() -> None:
+    before = {member.id for member in plan.members(quickstart())}
+    assert before == {member.id for member in plan.members(quickstart("train.weighting=fixed"))}
+    compared = plan.members(quickstart(COMPARED))
+    assert before == {member.id for member in compared if member.weighting == "fixed"}
+    other = plan.members(quickstart("train.weighting=dwa"))
+    assert {m.id for m in other} & before == {m.id for m in other if len(m.subset) == 1}
+    assert {m.id for m in other} < {m.id for m in compared}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("dwa", "{name: dwa, temperature: 1}"), ("curvature", "{name: curvature, every: 2}")]
+)
+def test_options_of_a_weighting_are_part_of_the_name(first: str, second: str) -> None:
+    members = plan.members(quickstart(f"weightings=[{first}, {second}]", "seeds=1", "subsets=[[H, C]]"))
+    assert len({member.id for member in members}) == len({member.group for member in members}) == 2
+
+
+def test_the_first_weighting_is_compared_with_single_tasks() -> None:
+    config = quickstart("weightings=[dwa, fixed]")
+    assert {m.weighting for m in plan.members(config) if plan.is_main(config, m) and len(m.subset) > 1} == {"dwa"}
+    assert all(plan.is_main(config, member) for member in plan.members(config) if len(member.subset) == 1)
+
+
+def test_members_are_trained_as_their_weighting_says() -> None:
+    config = quickstart(COMPARED)
+    assert plan.train_config(config, "curvature-eigenvalue").weighting.of == "eigenvalue"
+    assert plan.train_config(config, "fixed").weighting.name == "fixed"
+    assert plan.train_config(quickstart("train.weighting=dwa"), "fixed").weighting.name == "fixed"  # of single tasks
+
+
 def test_subsets_keep_the_order_of_the_tasks() -> None:
     assert plan.subsets(quickstart("subsets=[[M, H]]")) == [("H", "M")]
 

@@ -10,6 +10,7 @@ FAMILIES = [
     "models.conv",
     "train.optimizer",
     "train.schedule",
+    "train.weighting",
     "launch",
     "schedulers",
     "reproduce",

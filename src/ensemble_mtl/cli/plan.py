@@ -12,7 +12,7 @@ from ensemble_mtl.cli.common import duration, json_option, note, print_json, stu
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import StudyError
 from ensemble_mtl.models.spec import input_widths, of_subset
-from ensemble_mtl.plan import Member, Subset, fingerprint, label
+from ensemble_mtl.plan import Member, Subset, fingerprint, group_name
 from ensemble_mtl.study import Study
 
 
@@ -60,7 +60,7 @@ def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
         if timing["config"] != fingerprint(study.config):
             return None
         per_member = {name: float(seconds) for name, seconds in timing["member_seconds"].items()}
-        total = sum(per_member[label(member.subset)] for member in members)
+        total = sum(per_member[member.group] for member in members)
         return {
             "device": timing["device"],
             "worker_seconds": round(total, 1),
@@ -73,14 +73,20 @@ def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
         raise StudyError(f"{study.timing}: not a readable measurement ({error}); remove it, or measure again") from None
 
 
+def _group(member: dict[str, Any]) -> str:
+    return group_name(member["subset"], member["weighting"])
+
+
 def _print(content: dict[str, Any]) -> None:
     print(f"{content['study']}: {len(content['members'])} members")
-    print(f"{'subset':<12} {'seeds':>5} {'splits':>6} {'fractions':>9} {'parameters':>10}  first id")
-    for subset, group in itertools.groupby(content["members"], key=lambda member: member["subset"]):
+    groups = list(dict.fromkeys(_group(member) for member in content["members"]))
+    width = max(12, *map(len, groups))
+    print(f"{'subset':<{width}} {'seeds':>5} {'splits':>6} {'fractions':>9} {'parameters':>10}  first id")
+    for name, group in itertools.groupby(content["members"], key=_group):
         same = list(group)
         counts = [len({member[key] for member in same}) for key in ("seed", "split", "fraction")]
         numbers = f"{counts[0]:>5} {counts[1]:>6} {counts[2]:>9} {same[0]['parameters'] or '?':>10}"
-        print(f"{label(subset):<12} {numbers}  {same[0]['id']}")
+        print(f"{name:<{width}} {numbers}  {same[0]['id']}")
     if content["estimate"]:
         found = content["estimate"]
         where = f"{found['workers']} worker(s) ({found['device']})"

@@ -11,7 +11,7 @@ import click
 from ensemble_mtl import claims
 from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
 from ensemble_mtl.member_files import last_metrics
-from ensemble_mtl.plan import Member, label
+from ensemble_mtl.plan import Member, group_name
 from ensemble_mtl.study import STATES, State, Study, counts
 
 
@@ -23,8 +23,10 @@ def command(study: Study, as_json: bool) -> None:
     members, states = study.members(), study.states()
     found: dict[str, Any] = {"study": study.config.name, "directory": str(study.root), **counts(states)}
     found["subsets"] = [
-        {"subset": list(subset), **counts({member.id: states[member.id] for member in group})}
-        for subset, group in itertools.groupby(members, key=lambda member: member.subset)
+        {"subset": list(subset), "weighting": weighting, **counts({member.id: states[member.id] for member in group})}
+        for (subset, weighting), group in itertools.groupby(
+            members, key=lambda member: (member.subset, member.weighting)
+        )
     ]
     found["checkpointed"] = sum(
         states[member.id] == "missing" and study.checkpoint(member).exists() for member in members
@@ -74,19 +76,22 @@ def _read(path: Any) -> dict[str, Any]:
 
 
 def _failure(study: Study, member: Member) -> dict[str, Any]:
-    return {"id": member.id, "subset": list(member.subset), "seed": member.seed, **_read(study.failure(member))}
+    own = {"id": member.id, "subset": list(member.subset), "weighting": member.weighting, "seed": member.seed}
+    return {**own, **_read(study.failure(member))}
 
 
 def _print(found: dict[str, Any]) -> None:
     print(f"{found['study']} in {found['directory']}")
-    print(f"{'subset':<12}" + "".join(f"{state:>9}" for state in STATES))
-    for row in [*found["subsets"], {"subset": ["total"], **found}]:
-        name = "total" if row["subset"] == ["total"] else label(row["subset"])
-        print(f"{name:<12}" + "".join(f"{row[state]:>9}" for state in STATES))
+    rows = [(group_name(row["subset"], row["weighting"]), row) for row in found["subsets"]]
+    width = max(12, *(len(name) for name, _ in rows))
+    print(f"{'subset':<{width}}" + "".join(f"{state:>9}" for state in STATES))
+    for name, row in [*rows, ("total", found)]:
+        print(f"{name:<{width}}" + "".join(f"{row[state]:>9}" for state in STATES))
     if found["checkpointed"]:
         print(f"{found['checkpointed']} of the missing continue from a checkpoint")
     for failure in found["failures"]:
-        print(f"failed: {label(failure['subset'])} seed {failure['seed']} ({failure['id']}): {failure.get('error')}")
+        name = group_name(failure["subset"], failure["weighting"])
+        print(f"failed: {name} seed {failure['seed']} ({failure['id']}): {failure.get('error')}")
     if found["orphans"]:
         print(f"{found['orphans']} result(s) in the directory belong to another configuration (or to other --set)")
     if found["seconds_left_at_most"]:

@@ -56,7 +56,7 @@ LEAST_STACK = 4
 
 @dataclass(frozen=True)
 class Shard:
-    """Members that one worker trains together; of one subset, split and fraction.
+    """Members that one worker trains together; of one subset, weighting, split and fraction.
 
     Attributes:
         members: at least one.
@@ -84,7 +84,7 @@ def make_shards(members: Sequence[Member], largest: int, num_workers: int) -> li
     fair = -(-len(members) // (SHARDS_PER_WORKER * num_workers))
     size = min(largest, max(LEAST_STACK, fair))
     shards = []
-    for _, group in itertools.groupby(members, key=lambda m: (m.subset, m.split, m.fraction)):
+    for _, group in itertools.groupby(members, key=lambda m: (m.subset, m.weighting, m.split, m.fraction)):
         same = tuple(group)
         pieces = -(-len(same) // size)
         bounds = [len(same) * piece // pieces for piece in range(pieces + 1)]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ensemble_mtl.models.spec import SHARED_PREFIX, ParameterSpec, Specs
+from ensemble_mtl.models.spec import HEADS_PREFIX, SHARED_PREFIX, ParameterSpec, Specs
 
 Parameters = dict[str, Tensor]
 
@@ -29,6 +29,7 @@ class Layout:
         self.sizes = [spec.size for spec in specs.values()]
         self.size = sum(self.sizes)
         self.num_shared = sum(spec.size for name, spec in specs.items() if name.startswith(SHARED_PREFIX))
+        self.num_tasks = len({name.split(".")[1] for name in specs if name.startswith(HEADS_PREFIX)})
 
     def unflatten(self, flat: Tensor) -> Parameters:
         """Named views of ``flat [M, P]``, differentiable; shapes ``[M, *spec.shape]``."""

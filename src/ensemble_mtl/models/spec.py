@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the configuration loads the default trunk, which comes here
 from ensemble_mtl.sections import ModelConfig
 
 SHARED_PREFIX = "trunk."
+HEADS_PREFIX = "heads."
 
 
 @dataclass(frozen=True)

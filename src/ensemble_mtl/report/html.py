@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_mtl.plan import label
-from ensemble_mtl.report import curvature_tables, tables
+from ensemble_mtl.report import curvature_tables, tables, weightings
 from ensemble_mtl.report.drawing import Drawing
 from ensemble_mtl.report.table import Table
 from ensemble_mtl.report.verdicts import headlines
@@ -35,6 +35,7 @@ def render(summary: dict[str, Any], drawings: list[Drawing]) -> str:
         main_tables=[tables.errors(summary, "rmse_scaled", tables.fractions(summary)[0])],
         more_tables=_more_errors(summary),
         gains=_optional(tables.gains(summary)),
+        weightings=_optional(weightings.effects(summary)),
         cost_tables=[table for table in (tables.cost(summary), tables.wall_clock(summary)) if table.rows],
         curvature=_optional(tables.curvature(summary)),
         mismatch=_optional(curvature_tables.mismatch(summary)),

@@ -12,7 +12,7 @@ import numpy as np
 from ensemble_mtl import aggregates, gather, prepare, results
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.graph import FloatArray, IntArray
-from ensemble_mtl.plan import Member, Subset
+from ensemble_mtl.plan import Member, Subset, is_main
 from ensemble_mtl.results import MemberResult, ProbeResult
 from ensemble_mtl.study import Study
 
@@ -71,11 +71,11 @@ class ReportInputs:
 
     @cached_property
     def members(self) -> dict[Subset, list[tuple[Member, MemberResult]]]:
-        """Usable results at the largest fraction by subset, without predictions; plan order."""
+        """Usable results at the largest fraction by subset, of the main weighting, without predictions; plan order."""
         found, _ = gather.usable_results(self.study, self.summary["data"]["sha256"])
         grouped: dict[Subset, list[tuple[Member, MemberResult]]] = {subset: [] for subset in self.subsets}
         for member, result in found:
-            if member.fraction == self.fraction:
+            if member.fraction == self.fraction and is_main(self.study.config, member):
                 grouped[member.subset].append((member, result))
         return grouped
 

@@ -106,6 +106,11 @@ def readable(mean: float | None, std: float | None) -> str:
     return f"{mean:.{decimals}f}" if std is None else f"{mean:.{decimals}f} ± {std:.{decimals}f}"
 
 
+def percent_interval(interval: list[float] | None) -> str:
+    """``−41 … −29 %``."""
+    return ABSENT if interval is None else f"{signed(interval[0])} … {signed(interval[1])} %"
+
+
 def seconds(value: float | None, std: float | None = None) -> str:
     """``3.2 ± 0.4 s``, ``2.05 ± 0.10 h``: a duration in the unit that suits its size."""
     if value is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble_mtl.plan import label
-from ensemble_mtl.report import curvature_tables
+from ensemble_mtl.report import curvature_tables, weightings
 from ensemble_mtl.report.table import (
     Cell,
     Table,
     p_value,
+    percent_interval,
     plus_minus,
     readable,
     scientific,
@@ -38,7 +39,7 @@ def terminal_tables(summary: Summary) -> list[Table]:
     """What fits a terminal: errors at the largest fraction, comparisons, times and cost."""
     first = fractions(summary)[0]
     tables = [errors(summary, "rmse_scaled", first), errors(summary, "rmse", first)]
-    tables += [gains(summary), wall_clock(summary), cost(summary)]
+    tables += [gains(summary), weightings.effects(summary), wall_clock(summary), cost(summary)]
     tables += [curvature_tables.pairs(summary, last=True), curvature_tables.mismatch(summary)]
     return [table for table in tables if table.rows]
 
@@ -46,7 +47,7 @@ def terminal_tables(summary: Summary) -> list[Table]:
 def all_tables(summary: Summary) -> list[Table]:
     """Every table that applies, in the report's order."""
     tables = [table for fraction in fractions(summary) for table in error_tables(summary, fraction)]
-    tables += [gains(summary), wall_clock(summary), cost(summary), curvature(summary)]
+    tables += [gains(summary), weightings.effects(summary), wall_clock(summary), cost(summary), curvature(summary)]
     tables += [curvature_tables.pairs(summary), curvature_tables.mismatch(summary)]
     return [table for table in tables if table.rows]
 
@@ -197,11 +198,6 @@ def row_name(subset: list[str]) -> str:
     return f"{'MTL' if len(subset) > 1 else 'STL'}, {label(subset)}"
 
 
-def percent_interval(interval: list[float] | None) -> str:
-    """``−41 … −29 %``."""
-    return "–" if interval is None else f"{signed(interval[0])} … {signed(interval[1])} %"
-
-
 def _best(cells: list[Row]) -> tuple[str, ...] | None:
     """The subset of the lowest mean; None where there is nothing to compare it with."""
     known = [cell for cell in cells if cell["mean"] is not None]
@@ -225,6 +221,8 @@ def _error_caption(summary: Summary) -> str:
     caption = f"Mean ± sample standard deviation (ddof 1) over {span} members, which differ in {_varies(summary)}. "
     if not summary["complete"]:
         caption += "(k/n): k of n planned members are in. "
+    if (names := summary.get("weightings", ["fixed"])) != ["fixed"]:
+        caption += f"Multi-task members: weighting {names[0]}. "
     caption += "Bold: lowest mean of the column; whether a difference means anything, the comparisons say."
     named = [f"{task}: {info['label']}" for task, info in summary["tasks"].items() if info["label"] != task]
     return f"{caption} {'; '.join(named)}." if named else caption

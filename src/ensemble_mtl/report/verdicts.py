@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ensemble_mtl.plan import label
-from ensemble_mtl.report.table import p_value, signed
-from ensemble_mtl.report.tables import fractions, percent_interval
+from ensemble_mtl.report.table import p_value, percent_interval, signed
+from ensemble_mtl.report.tables import fractions
 
 Tone = Literal["gains", "loses", "mixed", "open"]
 

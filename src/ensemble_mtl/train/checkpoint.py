@@ -62,7 +62,8 @@ def load(path: Path, member_id: str, device: torch.device) -> tuple[StackState, 
     for name in ("parameters", "buffers"):
         for key in (name, f"best.{name}"):
             state.tensors[key] = state[key].to(device)
-    state.put("optimizer", {name: value.to(device) for name, value in state.group("optimizer").items()})
+    for group in ("optimizer", "weighting"):
+        state.put(group, {name: value.to(device) for name, value in state.group(group).items()})
     return state, content["extra"]
 
 

@@ -12,6 +12,7 @@ from ensemble_mtl import registry
 from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Errors, Problem, errors_on, train_epoch
+from ensemble_mtl.train.weighted import current_weights, observe
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class EpochReport:
         seconds: wall-clock of the epoch for the whole stack, without the test errors, which training does not need.
         stopped: ``[M]`` bool, members whose patience ended.
         failed: ``[M]`` bool, members whose loss is no longer finite.
+        weights: ``[M, T]`` task weights of the epoch's first step; None where gradients are combined without any.
+        weighting_seconds: the part of ``seconds`` that went into estimates for the weighting.
     """
 
     epoch: int
@@ -39,12 +42,19 @@ class EpochReport:
     seconds: float
     stopped: Tensor
     failed: Tensor
+    weights: Tensor | None
+    weighting_seconds: float
 
 
 def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochReport:
-    """Train and validate for one epoch; keep each member's best weights in ``state``."""
+    """Train and validate for one epoch; keep each member's best weights in ``state``.
+
+    ``weights [M, T]`` are the given ones. They weigh the validation loss whatever the weighting of the training.
+    """
     lr = problem.config.optimizer.lr * state["schedule.factor"]
     started = time.perf_counter()
+    weighting_seconds = observe(problem, state)
+    used = current_weights(problem, state, weights)
     train = Errors(*(errors.cpu() for errors in train_epoch(problem, state, weights)))
     val = Errors(*(errors.cpu() for errors in errors_on(problem, state, problem.val)))
     seconds = time.perf_counter() - started
@@ -66,7 +76,9 @@ def run_epoch(problem: Problem, state: StackState, weights: Tensor) -> EpochRepo
     every = problem.config.test_every
     test = errors_on(problem, state, problem.test) if every and state.epoch % every == 0 else None
     test = test and Errors(*(errors.cpu() for errors in test))
-    return EpochReport(state.epoch, lr, train, val, test, val_loss, seconds, stopped, failed)
+    return EpochReport(
+        state.epoch, lr, train, val, test, val_loss, seconds, stopped, failed, used, weighting_seconds
+    )  # fmt: skip
 
 
 def out_of_patience(config: TrainConfig, state: StackState) -> Tensor:

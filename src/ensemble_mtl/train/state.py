@@ -21,7 +21,7 @@ class StackState:
         tensors: every entry leads with the member axis: ``parameters [M, P]``, ``buffers
             [M, Q]``, ``best.parameters``, ``best.buffers``, ``best.loss [M]``, ``best.epoch
             [M]``, ``seconds [M]``, ``stack_seconds [M]``, and the optimiser's and schedule's
-            own under ``optimizer.`` and ``schedule.``.
+            own under ``optimizer.`` and ``schedule.``, and the weighting's under ``weighting.``.
         epoch: epochs trained; the same for all members of a stack.
     """
 
@@ -72,6 +72,8 @@ def initial(
     state.put("optimizer", registry.load("train.optimizer", train.optimizer.name).start(parameters))
     schedule = registry.load("train.schedule", train.schedule.name)
     state.put("schedule", schedule.start(train.schedule, num_members))
+    weighting = registry.load("train.weighting", train.weighting.name).start(train, num_members, layout.num_tasks)
+    state.put("weighting", {name: value.to(device) for name, value in weighting.items()})
     return state
 
 

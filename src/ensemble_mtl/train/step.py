@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ensemble_mtl.models.model import Model, Outputs
 from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train.loss import absolute_errors, task_losses
 from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.weighted import Weighted
 
 EVALUATION_BATCH = 256
 """Graphs per forward pass without gradients; it changes no result beyond rounding."""
@@ -36,6 +37,7 @@ class Problem:
         test: ``[n]`` indices of the test graphs; nothing that is trained or decided looks at them.
         stream: names the batches' random stream; the study's split, not the member.
         config: how to train.
+        curvature: of each task's loss, ``[M, T]`` float64, for a weighting that wants it.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class Problem:
     test: Tensor
     stream: str
     config: TrainConfig
+    curvature: Callable[[Problem, StackState], Tensor] | None = None
 
 
 class Errors(NamedTuple):
@@ -67,7 +70,8 @@ def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Errors:
     Args:
         problem: model and data.
         state: M members.
-        weights: ``[M, T]`` loss weights, 0 for tasks that a member does not learn.
+        weights: ``[M, T]`` given loss weights, 0 for tasks that a member does not learn; the weighting makes its own
+            of them.
 
     Returns:
         errors over the epoch's labels, each with the weights that met it.
@@ -77,17 +81,21 @@ def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Errors:
     lr = problem.config.optimizer.lr * state["schedule.factor"].to(state["parameters"].device)
     squared, absolute = (torch.zeros_like(weights, dtype=torch.float64) for _ in range(2))
     labels = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
+    weighted = Weighted(problem, state, weights)
     for graphs in batches(problem, state.epoch):
         batch = problem.table.batch(graphs)
-        losses, sizes, gradient = _losses_and_gradient(problem, state, weights, batch)
+        losses, sizes, gradient = _losses_and_gradient(problem, state, weighted, batch)
         optimizer.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
         count = _label_counts(batch, problem.model.spec.tasks)
+        weighted.step(losses, count > 0, lr)
         squared += losses * count
         absolute += sizes * count
         labels += count
     state.put("optimizer", moments)
     state.epoch += 1
-    return Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))
+    found = Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))
+    weighted.end(state, found.mse)
+    return found
 
 
 def batches(problem: Problem, epoch: int) -> Sequence[Tensor]:
@@ -98,24 +106,25 @@ def batches(problem: Problem, epoch: int) -> Sequence[Tensor]:
 
 
 def losses_and_gradient(problem: Problem, state: StackState, weights: Tensor, graphs: Tensor) -> tuple[Tensor, Tensor]:
-    """Task losses ``[M, T]`` and the gradient ``[M, P]`` of each member's weighted sum.
+    """Task losses ``[M, T]`` and the gradient ``[M, P]`` that the weighting makes of them, of given ``weights``.
 
     Members share no parameter, so one backward pass on the sum over members serves all.
     """
-    losses, _, gradient = _losses_and_gradient(problem, state, weights, problem.table.batch(graphs))
+    losses, _, gradient = _losses_and_gradient(
+        problem, state, Weighted(problem, state, weights), problem.table.batch(graphs)
+    )
     return losses, gradient
 
 
 def _losses_and_gradient(
-    problem: Problem, state: StackState, weights: Tensor, batch: GraphBatch
+    problem: Problem, state: StackState, weighted: Weighted, batch: GraphBatch
 ) -> tuple[Tensor, Tensor, Tensor]:
     flat = state["parameters"].detach().requires_grad_()
     buffers = problem.buffers.unflatten(state["buffers"])
     outputs = problem.model(problem.layout.unflatten(flat), buffers, batch, training=True)
     losses = task_losses(outputs, batch, problem.model.spec.tasks)
     sizes = absolute_errors(outputs, batch, problem.model.spec.tasks)
-    (gradient,) = torch.autograd.grad((losses * weights).sum(), flat)
-    return losses.detach(), sizes, gradient
+    return losses.detach(), sizes, weighted.gradient(losses, flat)
 
 
 @torch.no_grad()

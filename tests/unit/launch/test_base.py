@@ -28,6 +28,11 @@ def test_a_shard_is_of_one_subset_split_and_fraction() -> None:
         assert len({(m.subset, m.split, m.fraction) for m in shard.members}) == 1
 
 
+def test_a_shard_is_of_one_weighting() -> None:
+    for shard in make_shards(planned("weightings=[fixed, dwa, uncertainty]"), 12, 2):
+        assert len({m.weighting for m in shard.members}) == 1
+
+
 def test_the_longest_come_first() -> None:
     costs = [shard.cost for shard in make_shards(planned(), 12, 2)]
     assert costs == sorted(costs, reverse=True)

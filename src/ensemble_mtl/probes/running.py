@@ -1,0 +1,60 @@
+"""A rough estimate of each task's curvature in passing, for a weighting that is made of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ensemble_mtl.models.layout import stream_seed
+from ensemble_mtl.probes.forms import quadratic_forms
+from ensemble_mtl.probes.hutchinson import rademacher
+from ensemble_mtl.probes.lanczos import gaussian, ritz, tridiagonalize
+from ensemble_mtl.probes.measure import all_losses, probe_set, shared_losses
+from ensemble_mtl.probes.operator import HessianOperator
+from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.step import Problem
+
+
+def curvature(problem: Problem, state: StackState) -> Tensor:
+    """Trace, or eigenvalue of largest magnitude, of each task's Hessian: ``[M, T]``, float64, sign kept.
+
+    How is said by the weighting's options (:mod:`ensemble_mtl.train.weighting.curvature`). The graphs are the first of
+    those that the probes measure on; random vectors depend on split and epoch, not on the member or its stack.
+    """
+    options = problem.config.weighting
+    graphs = probe_set(problem, options.graphs)
+    generator = torch.Generator().manual_seed(stream_seed("weighting", problem.stream, state.epoch))
+    return _ESTIMATES[options.of](problem, state, graphs, options.products, generator)
+
+
+def traces(problem: Problem, state: StackState, graphs: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Hutchinson's estimate from ``count`` vectors, of all tasks by one pass each."""
+    tasks, shared = problem.model.spec.tasks, state["parameters"][:, : problem.layout.num_shared]
+    forms = quadratic_forms(
+        all_losses(problem, state, tasks, graphs),
+        shared,
+        lambda: [_operator(problem, state, task, graphs) for task in tasks],
+    )
+    total = shared.new_zeros(len(state), len(tasks), dtype=torch.float64)
+    for _ in range(count):
+        total += forms.quadratic_forms(rademacher(shared.shape[1], shared, generator)).mT
+    return total / count
+
+
+def eigenvalues(problem: Problem, state: StackState, graphs: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """The largest Ritz value in magnitude after ``count`` steps of Lanczos, which is nearer than power iteration."""
+    columns = []
+    for task in problem.model.spec.tasks:
+        operator = _operator(problem, state, task, graphs)
+        values, _ = ritz(tridiagonalize(operator, gaussian(operator, generator), count))
+        place = values.abs().nan_to_num(nan=-1.0).argmax(1, keepdim=True)
+        columns.append(values.gather(1, place))
+    return torch.cat(columns, dim=1)
+
+
+def _operator(problem: Problem, state: StackState, task: str, graphs: Tensor) -> HessianOperator:
+    shared = state["parameters"][:, : problem.layout.num_shared]
+    return HessianOperator(shared_losses(problem, state, task, graphs), shared)
+
+
+_ESTIMATES = {"trace": traces, "eigenvalue": eigenvalues}

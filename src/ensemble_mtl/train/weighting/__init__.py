@@ -1,0 +1,1 @@
+"""Weightings of the tasks' losses, or of their gradients, one file each."""
