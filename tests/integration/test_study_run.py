@@ -196,7 +196,7 @@ def test_changed_data_are_refused_once_members_are_trained(tmp_path: Path) -> No
 
 
 def test_no_traceback_for_a_users_mistake(tmp_path: Path) -> None:
-    broken = write(tmp_path, TINY.replace("conv: pna", "conv: pnaa"))
+    broken = write(tmp_path, TINY.replace("conv: gin", "conv: ginn"))
     for verb in ("validate", "plan", "run", "status", "gather", "report"):
         done = call(verb, broken)
         assert done.returncode == 2
