@@ -17,6 +17,7 @@ from ensemble_mtl.sections import (
     ModelConfig,
     NormalizeConfig,
     ProbeConfig,
+    ReportConfig,
     Section,
     TaskConfig,
     TrainConfig,
@@ -76,6 +77,7 @@ class StudyConfig(Section):
     train: TrainConfig = Field(default_factory=TrainConfig)
     probes: ProbeConfig | None = Field(default_factory=ProbeConfig)
     launch: LaunchConfig = Field(default_factory=LaunchConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
     out: ConfigPath | None = None
     """The study directory; ``studies/<name>`` beside the configuration if left out."""
 

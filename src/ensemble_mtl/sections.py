@@ -14,6 +14,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -205,6 +206,26 @@ class ProbeConfig(Section):
     """Runs from start vectors of their own; their spread is the error, so one run has none."""
     leading: PositiveInt = 5
     """Largest number of leading eigenpairs."""
+
+
+class ReportConfig(Section):
+    """What the report shows."""
+
+    figures: Literal["all", "none"] | tuple[str, ...] = "all"
+    """By the names of their files; drawing them takes most of a report's time. Tables are always there."""
+
+    @field_validator("figures")
+    @classmethod
+    def _known_figures(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        known = registry.names("report.figures")
+        if wrong := [name for name in value if name not in known] if isinstance(value, tuple) else []:
+            raise ValueError(registry.unknown(wrong[0], known))
+        return value
+
+    def shown(self) -> list[str]:
+        """Names of the figures to draw."""
+        known = registry.names("report.figures")
+        return known if self.figures == "all" else [name for name in known if name in self.figures]
 
 
 class LaunchConfig(Section):

@@ -21,17 +21,20 @@ tasks:
   H: {target: mixing_enthalpy}
   M: {target: magnetic_moment}
 seeds: 2
-model: {conv: pna, layers: 2, width: 4, heads: [4]}
-train: {epochs: 3, batch_size: 16, dtype: float64, device: cpu, early_stopping: null}
+model: {conv: gin, layers: 2, width: 4, heads: [4]}
+train: {epochs: 3, batch_size: 64, dtype: float64, device: cpu, early_stopping: null}
 probes: {epochs: [0, end], graphs: 8, trace_samples: 3, lanczos_steps: 4}
 launch: {launcher: {name: local, workers: 2}}
+report: {figures: none}
 """
 """Three subsets (HM, H, M) of two seeds: six members, seconds of work."""
 
 LONG = TINY.replace("epochs: 3,", "epochs: 60, checkpoint_seconds: 0.2,").replace("seeds: 2", "seeds: 3")
 """Nine members that train long enough to be killed on the way, with frequent checkpoints."""
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PACE = Path(__file__).parents[2] / "benchmarks/slow_training"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACE), "SLOW_EPOCH_SECONDS": "0.01"}
+"""An epoch lasts 0.01 s per member and task, mostly asleep: what a test disturbs takes as long whatever else runs."""
 
 
 def write(folder: Path, text: str = TINY) -> Path:

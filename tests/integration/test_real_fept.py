@@ -1,7 +1,6 @@
 """The first-principles FePt set (doi 10.13139/OLCF/1762742), where it is at hand."""
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ ARCHIVE = Path(
     os.environ.get("ENSEMBLE_MTL_FEPT", Path(__file__).parents[2] / "../shared/data/fept_lsms/FePt_32atoms.tar.xz")
 )
 WHOLE_SET = 32_015
-BUILD_SECONDS, LOAD_SECONDS = 60.0, 1.0
 
 pytestmark = pytest.mark.skipif(
     not ARCHIVE.exists(), reason="the FePt data are not at hand; set ENSEMBLE_MTL_FEPT to FePt_32atoms.tar.xz"
@@ -28,14 +26,9 @@ pytestmark = pytest.mark.skipif(
 def fept(tmp_path_factory: pytest.TempPathFactory) -> GraphStore:
     path = tmp_path_factory.mktemp("fept") / "data.bp"
     options = lsms.Options(path=ARCHIVE, cell=(20.872, 10.436, 14.116), atoms_per_cell=32)
-    start = time.perf_counter()
     data = lsms.read(options, raw=path.parent, progress=silent)
     store.save(path, store.build(data, GraphConfig(periodic=True), {}))
-    built = time.perf_counter()
-    loaded = store.load(path)
-    assert built - start < BUILD_SECONDS
-    assert time.perf_counter() - built < LOAD_SECONDS
-    return loaded
+    return store.load(path)
 
 
 def test_one_lattice_of_86_neighbours(fept: GraphStore) -> None:

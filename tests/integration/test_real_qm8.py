@@ -1,7 +1,6 @@
 """QM8 of MoleculeNet (doi 10.1063/1.4928757, 10.1039/C7SC02664A), where it is at hand."""
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from ensemble_mtl.sources import smiles
 ROOT = Path(__file__).parents[2]
 TABLE = Path(os.environ.get("ENSEMBLE_MTL_QM8", ROOT / "../shared/data/qm8/qm8.csv.gz"))
 WHOLE_SET, PUBLISHED_SET = 21_786, 21_725
-BUILD_SECONDS, LOAD_SECONDS = 30.0, 1.0
 
 pytestmark = pytest.mark.skipif(
     not TABLE.exists(), reason="the QM8 data are not at hand; set ENSEMBLE_MTL_QM8 to qm8.csv or qm8.csv.gz"
@@ -45,14 +43,9 @@ def published() -> smiles.Options:
 @pytest.fixture(scope="module")
 def qm8(published: smiles.Options, tmp_path_factory: pytest.TempPathFactory) -> GraphStore:
     path = tmp_path_factory.mktemp("qm8") / "data.bp"
-    start = time.perf_counter()
     data = smiles.read(published, raw=path.parent, progress=silent)
     store.save(path, store.build(data, GraphConfig(), {}))
-    built = time.perf_counter()
-    loaded = store.load(path)
-    assert built - start < BUILD_SECONDS
-    assert time.perf_counter() - built < LOAD_SECONDS
-    return loaded
+    return store.load(path)
 
 
 def test_the_filter_gives_the_published_molecules(qm8: GraphStore) -> None:

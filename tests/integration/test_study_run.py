@@ -26,7 +26,7 @@ from ensemble_mtl.data import store
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of a study that has run."""
-    config = write(tmp_path_factory.mktemp("finished"))
+    config = write(tmp_path_factory.mktemp("finished"), TINY.replace("figures: none", "figures: [spectra, learning]"))
     done = call("run", config)
     assert done.returncode == 0, done.stderr
     return config
@@ -37,7 +37,7 @@ def test_a_study_leaves_everything_that_it_names(finished: Path) -> None:
     for name in ("resolved.yaml", "plan.json", "data.bp", "splits/split-0.json", "summary.json", "summary.csv"):
         assert (root / name).exists(), name
     assert "<html" in (root / "report.html").read_text()
-    assert list((root / "figures").iterdir())
+    assert {path.name for path in (root / "figures").iterdir()} == {"learning.svg", "spectra.svg"}
     for result in results(root).values():
         names = {path.name for path in result.parent.iterdir()}
         assert names == {"result.json", "result.bp", "metrics.jsonl", "checkpoint.pt", "log.txt"}
@@ -196,7 +196,7 @@ def test_changed_data_are_refused_once_members_are_trained(tmp_path: Path) -> No
 
 
 def test_no_traceback_for_a_users_mistake(tmp_path: Path) -> None:
-    broken = write(tmp_path, TINY.replace("conv: pna", "conv: pnaa"))
+    broken = write(tmp_path, TINY.replace("conv: gin", "conv: ginn"))
     for verb in ("validate", "plan", "run", "status", "gather", "report"):
         done = call(verb, broken)
         assert done.returncode == 2

@@ -272,3 +272,11 @@ def test_no_option_takes_infinity(package: str) -> None:
         options = registry.load(package, name).Options
         assert issubclass(options, BaseModel)
         assert options.model_config["allow_inf_nan"] is False
+
+
+def test_an_unknown_figure_is_named_beside_the_known_ones(tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, MINIMAL + "report: {figures: [spectrum]}\n")
+    assert line.startswith(f"study.yaml:{ADDED}: report.figures: got 'spectrum', expected one of composition, ")
+    assert line.endswith("did you mean 'spectra'?")
+    assert load(tmp_path, MINIMAL + "report: {figures: [parity]}\n").report.shown() == ["parity"]
+    assert load(tmp_path, MINIMAL + "report: {figures: none}\n").report.shown() == []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ensemble_mtl.errors import DataError
 from ensemble_mtl.graph import FloatArray, IntArray
@@ -48,6 +47,8 @@ def neighbor_list(
         wrapped, images, site = positions, positions, np.arange(len(positions))
     reach = radius * (1 + TOLERANCE)
     # the tree compares squares: ask for a little more and decide by the distance itself
+    from scipy.spatial import cKDTree  # half a second, and trainers find no neighbours
+
     near = cKDTree(wrapped).sparse_distance_matrix(cKDTree(images), reach * (1 + TOLERANCE), output_type="ndarray")
     target, image = near["i"].astype(np.int64), near["j"].astype(np.int64)
     other = image != target  # the first n images are the sites themselves

@@ -50,8 +50,8 @@ class Drawing:
 
 
 def drawings(inputs: ReportInputs) -> list[Drawing]:
-    """All figures that apply to the study, in their modules' ``ORDER``."""
-    modules = [(registry.load(FAMILY, name), name) for name in registry.names(FAMILY)]
+    """All figures that its configuration names and that apply to the study, in their modules' ``ORDER``."""
+    modules = [(registry.load(FAMILY, name), name) for name in inputs.study.config.report.shown()]
     made = [_drawing(module, name, inputs) for module, name in sorted(modules, key=lambda pair: pair[0].ORDER)]
     return [drawing for drawing in made if drawing is not None]
 
