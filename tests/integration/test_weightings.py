@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from studies import TINY, call, results, status, write
 
-STUDY = TINY.replace("seeds: 2", "seeds: 1\nweightings: [fixed, uncertainty, {name: curvature, graphs: 8}]")
-GROUPS = ["HM", "HM-uncertainty", "HM-curvature", "H", "M"]
+STUDY = TINY.replace("seeds: 2", "seeds: 1\nweightings: [fixed, uncertainty, {name: curvature, of: eigenvalue}]")
+GROUPS = ["HM", "HM-uncertainty", "HM-curvature-eigenvalue", "H", "M"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_each_weighting_has_its_folder_and_its_row(finished: Path) -> None:
     assert [line.split()[0] for line in printed.splitlines()[2:7]] == GROUPS
     assert [line.split()[0] for line in call("status", finished).stdout.splitlines()[2:7]] == GROUPS
     assert [row["weighting"] for row in status(finished)["subsets"]] == [
-        "fixed", "uncertainty", "curvature", "fixed", "fixed",
+        "fixed", "uncertainty", "curvature-eigenvalue", "fixed", "fixed",
     ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_what_a_weighting_did_is_recorded(finished: Path) -> None:
     for line in found["HM-uncertainty"][1:]:
         assert set(line["weights"]) == {"H", "M"}
         assert line["weights"] != {"H": 1.0, "M": 1.0}
-    first, *others = found["HM-curvature"]
+    first, *others = found["HM-curvature-eigenvalue"]
     assert (first["weights"], first["weighting_seconds"]) == ({"H": 1.0, "M": 1.0}, 0.0)
     for line in others:
         assert sum(line["weights"].values()) == pytest.approx(2.0)

@@ -5,9 +5,9 @@ of the trace or of the eigenvalue of largest magnitude of the task's Hessian wit
 heads held fixed, batch norm in evaluation mode, on a fixed set of training graphs. Until the first estimate, which
 comes after the first epoch at the earliest since running statistics mean nothing before, the weights are 1.
 
-Cost of one estimate, in gradients of the loss on ``graphs`` graphs: ``trace`` about 1.5 per vector, for all tasks
-together; ``eigenvalue`` about 2 per step and one more, for each task. What it took is in ``metrics.jsonl``
-(``weighting_seconds``), and part of every training time.
+Cost of one estimate, in gradients of the loss on ``graphs`` graphs, measured with three tasks on one core: ``trace``
+1.1 to 1.5 per vector and 2 more, for all tasks together; ``eigenvalue`` 1.2 to 1.8 per step and 1 more, for each task.
+What it took is in ``metrics.jsonl`` (``weighting_seconds``), and part of every training time.
 """
 
 from __future__ import annotations
