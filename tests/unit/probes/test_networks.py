@@ -104,9 +104,9 @@ def test_pairs_are_those_of_the_dense_hessians(conv):
 @pytest.mark.parametrize("conv", NETWORKS)
 def test_a_member_is_the_same_in_any_stack(conv, kind, dtype):
     problem, state = network(conv, kind, [0, 1, 2, 3, 4], dtype=dtype)
-    config = ProbeConfig(graphs=GRAPHS, lanczos_steps=6, trace_samples=25, **DEFLATED)
+    config = ProbeConfig(graphs=GRAPHS, lanczos_steps=4, trace_samples=12, **DEFLATED)
     expected = measure.measure(problem, state, config, ["H", "C"])
-    for rows in ([0], [4, 1], [2, 3, 0]):
+    for rows in ([4], [2, 3, 0]):
         found = measure.measure(problem, state.take(rows), config, ["H", "C"])
         for row, results in zip(rows, found, strict=True):
             for ours, theirs in zip(results, expected[row], strict=True):

@@ -107,7 +107,7 @@ def test_dwa_weighs_by_how_slowly_the_losses_fell():
 def test_dwa_takes_the_mean_losses_of_the_training():
     problem = make(STORE, weighting="dwa")
     state = start(problem, [0])
-    first, second = (train_epoch(problem, state, both(problem, 1)) for _ in range(2))
+    first, second = (train_epoch(problem, state, both(problem, 1)).mse for _ in range(2))
     assert torch.equal(state["weighting.before"], first)
     assert torch.equal(state["weighting.last"], second)
 
@@ -287,7 +287,7 @@ def test_the_validation_loss_is_weighted_as_given(weighting):
     state = start(problem, [0])
     for _ in range(2):
         report = run_epoch(problem, state, weights)
-        close(report.val_loss, (report.val_mse * weights).sum(1), rtol=ROUNDING)
+        close(report.val_loss, (report.val.mse * weights).sum(1), rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("weighting", ALL)
