@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from ensemble_mtl import atomic, registry
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.plan import Member, fingerprint
 from ensemble_mtl.prepare import load, prepare
-from ensemble_mtl.probes.measure import probe_set, shared_losses
+from ensemble_mtl.probes.forms import quadratic_forms
+from ensemble_mtl.probes.measure import all_losses, probe_set, shared_losses
 from ensemble_mtl.probes.operator import HessianOperator
 from ensemble_mtl.provenance import device_name
 from ensemble_mtl.sections import ProbeConfig
@@ -80,15 +82,28 @@ def _estimates(problem: Problem, state: StackState) -> float:
 def _probes(problem: Problem, state: StackState, config: ProbeConfig | None) -> float:
     if config is None:
         return 0.0
-    graphs, total = probe_set(problem, config.graphs), 0.0
+    graphs, tasks = probe_set(problem, config.graphs), problem.model.spec.tasks
+    shared = state["parameters"][:, : problem.layout.num_shared]
     generator = torch.Generator().manual_seed(stream_seed("timing"))
-    products = config.trace_samples + config.lanczos_starts * config.lanczos_steps
-    for task in problem.model.spec.tasks:
-        shared = state["parameters"][:, : problem.layout.num_shared]
-        operator = HessianOperator(shared_losses(problem, state, task, graphs), shared)
-        v = torch.randn(shared.shape, generator=generator, dtype=torch.float64).to(shared)
-        operator.matvec(v)
-        started = time.perf_counter()
-        operator.matvec(v)
-        total += (time.perf_counter() - started) * products
-    return total * len(config.epochs)
+    v = torch.randn(shared.shape, generator=generator, dtype=torch.float64).to(shared)
+    density = registry.load("probes.density", config.density.name)
+    products = density.num_products(config.density, config.lanczos_steps, config.lanczos_starts)
+
+    def operator(task: str) -> HessianOperator:
+        return HessianOperator(shared_losses(problem, state, task, graphs), shared)
+
+    def operators() -> list[HessianOperator]:
+        return [operator(task) for task in tasks]
+
+    seconds = config.trace_samples * _second_call(
+        quadratic_forms(all_losses(problem, state, tasks, graphs), shared, operators).quadratic_forms, v
+    )
+    seconds += products * sum(_second_call(operator(task).matvec, v) for task in tasks)
+    return seconds * len(config.epochs)
+
+
+def _second_call(function: Callable[[Tensor], Tensor], v: Tensor) -> float:
+    function(v)  # first calls allocate
+    started = time.perf_counter()
+    function(v)
+    return time.perf_counter() - started

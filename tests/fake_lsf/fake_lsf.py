@@ -285,6 +285,7 @@ def minutes(text: str) -> int:
 
 def keep(folder: Path) -> None:
     """Run the job to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in the background of a shell, and then of every job
     job = json.loads((folder / "job.json").read_text())
     states = json.loads((folder / "states.json").read_text())
     waiting = [int(index) for index in states]

@@ -119,7 +119,7 @@ def test_fake_runs_an_array_with_its_cap_and_its_variables(lsf: Environment, tmp
 def test_fake_warns_and_ends_at_the_limit(lsf: Environment, tmp_path: Path) -> None:
     script = "#!/bin/bash\n#BSUB -W 2\n#BSUB -wa USR1 -wt 1\n"
     script += "".join(f"trap 'echo {name} >>{tmp_path}/told' {name}\n" for name in ("USR1", "USR2", "INT", "TERM"))
-    bsub({**lsf, "FAKE_LSF_MINUTE": "4", "FAKE_LSF_KILL": "4"}, script + "while :; do sleep 0.1; done\n")
+    bsub({**lsf, "FAKE_LSF_MINUTE": "2", "FAKE_LSF_KILL": "2"}, script + "while :; do sleep 0.1; done\n")
     wait_until(lambda: bjobs(lsf, "1") == ["0|EXIT"], 60)
     assert (tmp_path / "told").read_text().split() == ["USR1", "USR2", "INT", "TERM"]
 

@@ -36,6 +36,11 @@ class Options(registry.Options):
     steps: PositiveInt = 40
 
 
+def num_products(options: Options, num_steps: int, num_runs: int) -> int:
+    """The first run and those on its complement."""
+    return num_steps + num_runs * options.steps
+
+
 def estimate(
     options: Options, num_steps: int, num_runs: int, operator: Operator, generator: torch.Generator
 ) -> lanczos.Density:

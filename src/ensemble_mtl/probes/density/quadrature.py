@@ -22,6 +22,11 @@ class Options(registry.Options):
     name: Literal["quadrature"] = "quadrature"
 
 
+def num_products(options: Options, num_steps: int, num_runs: int) -> int:
+    """Each run from its start."""
+    return num_runs * num_steps
+
+
 def estimate(
     options: Options, num_steps: int, num_runs: int, operator: Operator, generator: torch.Generator
 ) -> lanczos.Density:
