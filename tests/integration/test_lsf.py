@@ -154,13 +154,9 @@ def test_mpi_is_trained_in_one_allocation(lsf: Environment, undisturbed: Numbers
     assert endings(root) == [1] * 6
 
 
-@pytest.mark.parametrize("launcher", ["array", "mpi"])
-def test_signal_before_the_limit_checkpoints_and_requeues(
-    lsf: Environment, site: Path, tmp_path: Path, launcher: str
-) -> None:
+def test_signal_before_the_limit_checkpoints_and_requeues(lsf: Environment, site: Path, tmp_path: Path) -> None:
     config, root = write(tmp_path, SLOW), tmp_path / "studies/tiny"
-    size = ("--array-size", 1) if launcher == "array" else ()
-    made = submit(lsf, config, "--site", site, "--launcher", launcher, *size)
+    made = submit(lsf, config, "--site", site, "--array-size", 1)
     wait_until(lambda: bool(checkpointed(root)))
     (tmp_path / "queue" / made["job"] / "warn").touch()
     wait_until(lambda: "requeued: stopped with checkpoints" in log(root))

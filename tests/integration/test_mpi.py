@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_four_ranks_find_the_same_numbers_as_the_local_launcher(tmp_path: Path, 
                     seen.add(json.loads(claim.read_text())["pid"])
                 except (OSError, ValueError):
                     continue  # it has just ended
+            time.sleep(0.05)
         output = job.stdout.read() if job.stdout else ""
     assert job.returncode == 0, output
     assert len(seen) == RANKS, "not all ranks took part"
@@ -112,7 +114,7 @@ def test_a_rank_killed_ends_the_job_and_the_next_run_does_the_rest(tmp_path: Pat
         wait_until(lambda: not any(alive(pid) for pid in ranks), 20)
     before = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
     assert 1 <= len(before) < 9
-    code, output = finish(mpi(config))
+    code, output = finish(mpi(config, num_ranks=2))
     assert code == 0, output
     after = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
     assert {name: after[name] for name in before} == before
@@ -124,7 +126,7 @@ def test_a_rank_killed_ends_the_job_and_the_next_run_does_the_rest(tmp_path: Pat
 def test_a_request_to_stop_checkpoints_all_ranks(tmp_path: Path, undisturbed: Path) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     for receiver in ("one rank", "mpiexec"):
-        with started(mpi(config)) as job:
+        with started(mpi(config, num_ranks=2)) as job:
             one = trainer(root, "metrics.jsonl")
             os.kill(job.pid if receiver == "mpiexec" else one, signal.SIGUSR1)
             output, _ = job.communicate(timeout=60)
@@ -133,7 +135,7 @@ def test_a_request_to_stop_checkpoints_all_ranks(tmp_path: Path, undisturbed: Pa
         assert "BAD TERMINATION" not in output
         assert "Abort" not in output
         assert not list(root.glob("members/*/*/running.json"))
-    code, output = finish(mpi(config))
+    code, output = finish(mpi(config, num_ranks=2))
     assert code == 0, output
     assert_complete(root, undisturbed)
 
