@@ -66,7 +66,7 @@ def train(problem: Problem, state: StackState, members: list[int], epochs: int) 
     found = []
     for _ in range(epochs):
         report = run_epoch(problem, state, weights_of(members, problem))
-        found += [report.train_mse, report.val_mse, report.val_loss, report.lr]
+        found += [*report.train, *report.val, report.val_loss, report.lr]
     return found
 
 
