@@ -49,7 +49,10 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
     config, root = write(tmp_path, chaos.STUDY), tmp_path / "studies/tiny"
     run = command("run", config, "--no-report", "--launcher", "ray")
     # a short folder, for the names of sockets; what Ray writes for its user goes there too
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder, Namespace({**ENVIRONMENT, "HOME": folder}) as space:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        Namespace({**ENVIRONMENT, "HOME": folder}) as space,
+    ):
         variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6379"}
         ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--port=6379"]
         ray += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=80000000"]

@@ -43,7 +43,10 @@ def _found(root: Path) -> tuple[Any, Any]:
 def space() -> Iterator[Namespace]:
     environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "PATH": f"{BIN}:{ENVIRONMENT['PATH']}"}
     # what Ray's own commands write for a user goes there
-    with tempfile.TemporaryDirectory(prefix="ray-") as home, Namespace({**environment, "HOME": home}) as made:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home,
+        Namespace({**environment, "HOME": home}) as made,
+    ):
         yield made
 
 
@@ -56,7 +59,9 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(space: Namespace, hidden: Path) -> Iterator[dict[str, str]]:
     """Two nodes of one CPU each; the environment that leads to them."""
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, for the names of sockets
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", ignore_cleanup_errors=True
+    ) as folder:  # short, for the names of sockets
         token = Path(folder) / "token"
         write_token(token)
         variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}

@@ -18,7 +18,10 @@ def test_ray_has_a_cluster_of_its_own_in_the_allocation(undisturbed: Numbers, tm
     config, root = write(tmp_path), tmp_path / "studies/tiny"
     # d0 is the namespace's link: the name of this machine leads out of it
     given = write_site(tmp_path, scheduler="slurm", nodes=2, time="00:10:00", interface="d0")
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, Namespace(ENVIRONMENT) as space:
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder,
+        Namespace(ENVIRONMENT) as space,
+    ):
         started = space.call(mini_slurm.SCRIPT, "start", folder)
         assert started.code == 0, started.said()
         words = [BIN / "ensemble-mtl", "submit", config, "--site", given, "--launcher", "ray"]
