@@ -12,9 +12,7 @@ from ensemble_mtl import atomic, registry
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.plan import Member, fingerprint
 from ensemble_mtl.prepare import load, prepare
-from ensemble_mtl.probes.forms import quadratic_forms
-from ensemble_mtl.probes.measure import all_losses, probe_set, shared_losses
-from ensemble_mtl.probes.operator import HessianOperator
+from ensemble_mtl.probes.measure import all_forms, hessian, probe_set
 from ensemble_mtl.provenance import device_name
 from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.shard import choose_device, make_problem
@@ -89,16 +87,8 @@ def _probes(problem: Problem, state: StackState, config: ProbeConfig | None) -> 
     density = registry.load("probes.density", config.density.name)
     products = density.num_products(config.density, config.lanczos_steps, config.lanczos_starts)
 
-    def operator(task: str) -> HessianOperator:
-        return HessianOperator(shared_losses(problem, state, task, graphs), shared)
-
-    def operators() -> list[HessianOperator]:
-        return [operator(task) for task in tasks]
-
-    seconds = config.trace_samples * _second_call(
-        quadratic_forms(all_losses(problem, state, tasks, graphs), shared, operators).quadratic_forms, v
-    )
-    seconds += products * sum(_second_call(operator(task).matvec, v) for task in tasks)
+    seconds = config.trace_samples * _second_call(all_forms(problem, state, tasks, graphs).quadratic_forms, v)
+    seconds += products * sum(_second_call(hessian(problem, state, task, graphs).matvec, v) for task in tasks)
     return seconds * len(config.epochs)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ensemble_mtl import registry
 from ensemble_mtl.models.layout import stream_seed
-from ensemble_mtl.probes.forms import quadratic_forms
+from ensemble_mtl.probes.forms import JetForms, ProductForms, quadratic_forms
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.leading import leading
 from ensemble_mtl.probes.operator import HessianOperator, LossFunction
@@ -63,11 +63,7 @@ def measure(
         spectra.append(_spectrum(problem, state, config, task, graphs))
     tell("traces")
     started = time.perf_counter()
-    forms = quadratic_forms(
-        all_losses(problem, state, tasks, graphs),
-        state["parameters"][:, : problem.layout.num_shared],
-        lambda: [_operator(problem, state, task, graphs) for task in tasks],
-    )
+    forms = all_forms(problem, state, tasks, graphs)
     norms = torch.stack([one.norm for one in spectra])
     controls = [one.control for one in spectra]
     estimator = registry.load("probes.trace", config.trace.name)
@@ -95,7 +91,7 @@ def measure(
 
 def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: str, graphs: Tensor) -> Spectrum:
     started = time.perf_counter()
-    operator = _operator(problem, state, task, graphs)
+    operator = hessian(problem, state, task, graphs)
     generator = torch.Generator().manual_seed(stream_seed("probe", problem.stream, task, state.epoch))
     estimator = registry.load("probes.density", config.density.name)
     density = estimator.estimate(config.density, config.lanczos_steps, config.lanczos_starts, operator, generator)
@@ -104,7 +100,17 @@ def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: st
     return Spectrum.of(operator, density, leading(density.first, config.leading), control, started)
 
 
-def _operator(problem: Problem, state: StackState, task: str, graphs: Tensor) -> HessianOperator:
+def all_forms(problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor) -> JetForms | ProductForms:
+    """vᵀHv of every task's Hessian with respect to the shared parameters, see :mod:`ensemble_mtl.probes.forms`."""
+    return quadratic_forms(
+        all_losses(problem, state, tasks, graphs),
+        state["parameters"][:, : problem.layout.num_shared],
+        lambda: [hessian(problem, state, task, graphs) for task in tasks],
+    )
+
+
+def hessian(problem: Problem, state: StackState, task: str, graphs: Tensor) -> HessianOperator:
+    """The task's Hessian with respect to the shared parameters."""
     shared = state["parameters"][:, : problem.layout.num_shared]
     return HessianOperator(shared_losses(problem, state, task, graphs), shared)
 

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl.models.layout import stream_seed
-from ensemble_mtl.probes.forms import quadratic_forms
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.lanczos import gaussian, ritz, tridiagonalize
-from ensemble_mtl.probes.measure import all_losses, probe_set, shared_losses
-from ensemble_mtl.probes.operator import HessianOperator
+from ensemble_mtl.probes.measure import all_forms, hessian, probe_set
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
@@ -30,11 +28,7 @@ def curvature(problem: Problem, state: StackState) -> Tensor:
 def traces(problem: Problem, state: StackState, graphs: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Hutchinson's estimate from ``count`` vectors, of all tasks by one pass each."""
     tasks, shared = problem.model.spec.tasks, state["parameters"][:, : problem.layout.num_shared]
-    forms = quadratic_forms(
-        all_losses(problem, state, tasks, graphs),
-        shared,
-        lambda: [_operator(problem, state, task, graphs) for task in tasks],
-    )
+    forms = all_forms(problem, state, tasks, graphs)
     total = shared.new_zeros(len(state), len(tasks), dtype=torch.float64)
     for _ in range(count):
         total += forms.quadratic_forms(rademacher(shared.shape[1], shared, generator)).mT
@@ -45,16 +39,11 @@ def eigenvalues(problem: Problem, state: StackState, graphs: Tensor, count: int,
     """The largest Ritz value in magnitude after ``count`` steps of Lanczos, which is nearer than power iteration."""
     columns = []
     for task in problem.model.spec.tasks:
-        operator = _operator(problem, state, task, graphs)
+        operator = hessian(problem, state, task, graphs)
         values, _ = ritz(tridiagonalize(operator, gaussian(operator, generator), count))
         place = values.abs().nan_to_num(nan=-1.0).argmax(1, keepdim=True)
         columns.append(values.gather(1, place))
     return torch.cat(columns, dim=1)
-
-
-def _operator(problem: Problem, state: StackState, task: str, graphs: Tensor) -> HessianOperator:
-    shared = state["parameters"][:, : problem.layout.num_shared]
-    return HessianOperator(shared_losses(problem, state, task, graphs), shared)
 
 
 _ESTIMATES = {"trace": traces, "eigenvalue": eigenvalues}

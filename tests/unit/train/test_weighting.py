@@ -16,7 +16,7 @@ from torch import Tensor
 from weightings import ALL, needed
 
 from ensemble_mtl import registry
-from ensemble_mtl.probes import running
+from ensemble_mtl.probes import measure, running
 from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loop import run_epoch
@@ -126,7 +126,7 @@ def quadratic(monkeypatch: pytest.MonkeyPatch, config: TrainConfig) -> tuple[Any
         return [lambda shared: all_losses(problem, state, TASKS, graphs)[0](shared)[:, TASKS.index(task)]]
 
     for name, function in (("all_losses", all_losses), ("shared_losses", shared_losses)):
-        monkeypatch.setattr(running, name, function)
+        monkeypatch.setattr(measure, name, function)
     spec = SimpleNamespace(tasks=TASKS)
     problem = SimpleNamespace(
         layout=SimpleNamespace(num_shared=3), model=SimpleNamespace(spec=spec), train=torch.arange(9),
