@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,20 @@ def verify(path: Path) -> Specs:
 
 
 def _adios2() -> Any:
-    """The library; it looks for its settings in the home folder, and crashes the process where none is named."""
-    os.environ.setdefault("HOME", "/")
-    import adios2
+    """The library.
 
+    It looks for its settings in the home folder, and crashes the process where none is named. It
+    loads torch, for seconds, to know tensors when it is given some; here it is given arrays.
+    """
+    os.environ.setdefault("HOME", "/")
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        import adios2
+    finally:
+        if hidden:
+            del sys.modules["torch"]
     return adios2
 
 

@@ -77,10 +77,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120, every: float
         time.sleep(every)
 
 
+def children(process: int) -> list[int]:
+    """Process numbers of its children."""
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
 def workers(launcher: int) -> list[int]:
-    """Process numbers of the launcher's children."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children")
-    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+    """Process numbers of the local launcher's workers, which are forked from a child of it."""
+    return [worker for child in children(launcher) for worker in children(child)]
 
 
 def trainer(root: Path, waited_for: str = "running.json") -> int:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from studies import ENVIRONMENT, TINY, alive, call, numbers, results, trainer, wait_until, weights, workers, write
+from studies import ENVIRONMENT, TINY, alive, call, children, numbers, results, trainer, wait_until, weights, write
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 LONG = (
@@ -50,8 +50,8 @@ def started(command: list[str], **variables: str) -> Iterator[subprocess.Popen[s
 
 
 def _descendants(pid: int) -> set[int]:
-    children = workers(pid)
-    return set(children).union(*map(_descendants, children)) if children else set()
+    found = children(pid)
+    return set(found).union(*map(_descendants, found)) if found else set()
 
 
 def finish(command: list[str], seconds: float = 120, **variables: str) -> tuple[int, str]:

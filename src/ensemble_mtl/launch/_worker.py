@@ -1,74 +1,111 @@
-"""A worker process of the local launcher: ``python -m ensemble_mtl.launch._worker STUDY``.
+"""A worker process of the local launcher, forked from where torch is loaded already.
 
-The configuration and then shards come as JSON lines on standard input, and events go out as
-JSON lines on standard output. When the input ends without ``stop``, the launcher is dead and
-so is the worker, at once: nobody else would answer for what it does.
+The configuration and then shards come over its connection, and events go back. When the
+connection ends without ``stop``, the launcher is dead and so is the worker, at once: nobody
+else would answer for what it does.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator, Mapping
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE
 from ensemble_mtl.launch.base import STOP_SIGNALS, deadline_of_environment
-from ensemble_mtl.shard import attempt
-from ensemble_mtl.stack import Control, InterruptedTrainingError
 from ensemble_mtl.study import Study
 
+LONGEST_FOLDER = 70
+"""Of a socket's name, which may have 107 characters."""
 
-def main(root: Path) -> int:
-    """Serve shards until told to stop; returns the exit code."""
+
+def start(root: Path, environment: Mapping[str, str]) -> tuple[Any, Connection]:
+    """Start a worker.
+
+    Args:
+        root: the study directory.
+        environment: variables that are the worker's own.
+
+    Returns:
+        its process, a :class:`multiprocessing.Process`, and the connection to it.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["ensemble_mtl.launch._nursery"])
+    mine, its = context.Pipe()
+    process = context.Process(target=_main, args=(root, environment, its))
+    with _short_temporary_folder():
+        process.start()
+    its.close()
+    return process, mine
+
+
+def _main(root: Path, environment: Mapping[str, str], connection: Connection) -> None:
+    """Serve shards until told to stop, and exit."""
+    from ensemble_mtl.shard import attempt
+    from ensemble_mtl.stack import Control, InterruptedTrainingError
+
     stopping = threading.Event()
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stopping.set())  # a handler only sets a flag
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which decides
-    out = _claim_output(root)
-
-    def tell(event: dict[str, Any]) -> None:
-        out.write(json.dumps(event) + "\n")
-        out.flush()
-
+    os.environ.update(environment)
+    _print_to_log(root)
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
-    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
     study = Study(StudyConfig.model_validate(orders.get()["config"]), root)
     planned = {member.id: member for member in study.members()}
-    control = Control(tell, stopping.is_set, deadline_of_environment())
-    tell({"event": "idle"})
+    control = Control(connection.send, stopping.is_set, deadline_of_environment())
+    connection.send({"event": "idle"})
     while "stop" not in (order := orders.get()):
         try:
             attempt(study, planned, order["members"], control)
         except InterruptedTrainingError:
-            return EXIT_CHECKPOINTED
-        tell({"event": "idle"})
-    return EXIT_COMPLETE
+            sys.exit(EXIT_CHECKPOINTED)
+        connection.send({"event": "idle"})
+    sys.exit(EXIT_COMPLETE)
 
 
-def _claim_output(root: Path) -> TextIO:
-    """Keep standard output for events; whatever else is printed goes to the worker's log."""
-    logs = root / "logs"
-    logs.mkdir(exist_ok=True)
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    log = os.open(logs / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def _print_to_log(root: Path) -> None:
+    """Whatever is printed goes to the worker's log: the terminal is the launcher's."""
+    path = log_of(root, os.getpid())
+    path.parent.mkdir(exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
-    return events
 
 
-def _listen(orders: queue.Queue[dict[str, Any]]) -> None:
-    for line in sys.stdin:
-        orders.put(json.loads(line))
-        if line.startswith('{"stop"'):
-            return
+def log_of(root: Path, pid: int) -> Path:
+    """Where the worker with this process number prints."""
+    return root / "logs" / f"worker-{pid}.log"
+
+
+def _listen(connection: Connection, orders: queue.Queue[dict[str, Any]]) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            order = connection.recv()
+            orders.put(order)
+            if "stop" in order:
+                return
     os._exit(EXIT_INCOMPLETE)
 
 
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+@contextlib.contextmanager
+def _short_temporary_folder() -> Iterator[None]:
+    """Where a job's own folder for temporary files has a long name, its sockets' names would be too long."""
+    former = tempfile.tempdir
+    if len(tempfile.gettempdir()) > LONGEST_FOLDER:
+        tempfile.tempdir = "/tmp"  # noqa: S108 - a folder of its own is made there, for this user alone
+    try:
+        yield
+    finally:
+        tempfile.tempdir = former

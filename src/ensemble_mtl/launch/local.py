@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -19,6 +17,7 @@ from pydantic import PositiveInt
 
 from ensemble_mtl import registry
 from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, TrainingError
+from ensemble_mtl.launch import _worker
 from ensemble_mtl.launch._gpus import gpu_of, gpus_of_host, usable
 from ensemble_mtl.launch.base import AGAIN_SECONDS, Observe, Shard, on_stop_signal
 from ensemble_mtl.member_files import record_failure
@@ -96,7 +95,7 @@ class _Pool:
 
     def _died(self, worker: _Worker) -> None:
         self.workers.remove(worker)
-        code, shard = worker.process.wait(), worker.shard
+        code, shard = worker.code(), worker.shard
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if shard is None and code != EXIT_COMPLETE:
             self.fault = f"a worker ended by {how} before it took any; see {worker.log}"
@@ -133,12 +132,8 @@ class _Worker:
     def __init__(self, study: Study, slot: int, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
         self.slot, self.shard = slot, None
         bound = gpu_of(slot, os.environ, gpus_of_host()) if study.config.train.device != "cpu" else {}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **bound}
-        command = [sys.executable, "-m", "ensemble_mtl.launch._worker", str(study.root)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.log = study.root / "logs" / f"worker-{self.process.pid}.log"
+        self.process, self.connection = _worker.start(study.root, bound)
+        self.log = _worker.log_of(study.root, self.process.pid)
         threading.Thread(target=self._read, args=(events,), daemon=True).start()
         self._send({"config": study.config.model_dump(mode="json")})
 
@@ -153,21 +148,19 @@ class _Worker:
         """There is nothing left to do."""
         self._send({"stop": True})
 
+    def code(self) -> int:
+        """How it ended, waiting for that: its exit code, or minus the signal that killed it."""
+        self.process.join()
+        return int(self.process.exitcode)
+
     def _send(self, order: dict[str, Any]) -> None:
-        assert self.process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        try:
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died; its reader says so
+        with contextlib.suppress(OSError):  # it has died; its reader says so
+            self.connection.send(order)
 
     def _read(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
-        assert self.process.stdout is not None  # noqa: S101 - it was opened as a pipe
-        for line in self.process.stdout:
-            try:
-                events.put((self, json.loads(line)))
-            except ValueError:
-                break  # the last words of a worker that was killed while it spoke
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                events.put((self, self.connection.recv()))
         events.put((self, None))
 
 

@@ -101,7 +101,8 @@ class HessianOperator:
         total = torch.zeros_like(self._point)
         for gradient in self._gradients:
             if gradient.requires_grad:  # else the loss is linear here, without curvature
-                (product,) = torch.autograd.grad(gradient, self._point, v, retain_graph=True, materialize_grads=True)
+                along = (gradient * v).sum()  # handed to torch beside the gradient, v makes it load its compiler
+                (product,) = torch.autograd.grad(along, self._point, retain_graph=True, materialize_grads=True)
                 total += product
         return total.detach()
 

@@ -66,6 +66,11 @@ class Tape(TorchDispatchMode):
         for name, step in last.items():
             step.finished.append(name)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch asks; otherwise it loads its compiler, for seconds, only to keep it away from here."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note the operation and do it."""
         kwargs = kwargs or {}
