@@ -54,7 +54,7 @@ class Started:
         """Its exit code; None if it has not ended."""
         return self._process.poll()
 
-    def wait(self, seconds: float = 240) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Wait for its end; returns the exit code."""
         try:
             return self._process.wait(seconds)
@@ -112,7 +112,7 @@ class Namespace:
         self._started.append(started)
         return started
 
-    def call(self, *words: object, seconds: float = 240, **variables: str) -> Started:
+    def call(self, *words: object, seconds: float = 300, **variables: str) -> Started:
         """Run a command to its end."""
         started = self.start(*words, **variables)
         started.wait(seconds)

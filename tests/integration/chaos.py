@@ -12,19 +12,22 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies import ENVIRONMENT, TINY, results
+from studies import ENVIRONMENT, TINY, alive, results
 
-STUDY = TINY.replace("epochs: 3,", "epochs: 400, checkpoint_seconds: 0.1,").replace("seeds: 2", "seeds: 4")
+STUDY = TINY.replace("epochs: 3,", "epochs: 300, checkpoint_seconds: 0.1,").replace("seeds: 2", "seeds: 4")
 STUDY = STUDY.replace("launch: {", "launch: {members_per_shard: 3, retries: 1000, ")
 """Twelve members in shards of at most three, which are regrouped after every death."""
-PAUSE = (0.05, 1.2)
-"""Shortest and longest time between two kills; starting a worker takes about one second."""
-LAUNCHER_SHARE = 0.2
-"""Share of the kills that hit the launcher."""
+PAUSE = (0.05, 0.8)
+"""Shortest and longest time between two blows, and between the first member's start and a blow."""
+EARLY_SHARE = 0.2
+"""Share of the launchers that are killed while they start."""
+BLOWS = ("the launcher", "a trainer", "all of them"), (1, 2, 2)
+"""What is hit, and how often; all of them are, where a node is lost."""
 
 
 class Storm:
@@ -60,16 +63,28 @@ class Storm:
             assert process.returncode < 0 or b"Traceback" not in errors, errors.decode()
 
     def _disturb(self, process: subprocess.Popen[bytes]) -> None:
+        early = self.random.random() < EARLY_SHARE
         while process.poll() is None and self.killed.total() < self.kills:
+            while not early and process.poll() is None and not trainers(self.root):
+                time.sleep(0.05)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self.random.uniform(*PAUSE))
             self._look()
-            kind = "launcher" if self.random.random() < LAUNCHER_SHARE else "trainer"
-            victims = [process.pid] if kind == "launcher" else trainers(self.root)
-            if victims and process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.random.choice(victims), signal.SIGKILL)
-                    self.killed[kind] += 1
+            if process.poll() is not None:
+                return
+            blow, training = self.random.choices(*BLOWS)[0], trainers(self.root)
+            if early or blow != "a trainer":
+                self._kill("launcher", process.pid)
+            if blow == "a trainer":
+                training = self.random.sample(training, min(1, len(training)))
+            if blow != "the launcher":
+                for pid in training:
+                    self._kill("trainer", pid)
+
+    def _kill(self, kind: str, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.killed[kind] += 1
 
     def _look(self) -> None:
         """A result that is there never changes and never goes."""
@@ -86,7 +101,7 @@ def trainers(root: Path) -> list[int]:
     for path in root.glob("members/*/*/running.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
             found.add(int(json.loads(path.read_text())["pid"]))
-    return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+    return sorted(filter(alive, found))
 
 
 def through_the_storm(root: Path, command: Sequence[str], kills: int, seed: int) -> Counter[str]:

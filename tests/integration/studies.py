@@ -70,7 +70,7 @@ def status(config: Path) -> dict[str, Any]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120, every: float = 0.05) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300, every: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -1,4 +1,4 @@
-"""Fifty kills at random: every member ends exactly once, bit for bit as if nothing had happened."""
+"""At least fifty kills at random: every member ends exactly once, bit for bit as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_mpi(tmp_path: Path, undisturbed: Path) -> None:
     mpiexec = [shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"), "-n", "2"]
     run = [*mpiexec, sys.executable, "-m", "mpi4py", *command("run", config, "--no-report", "--launcher", "mpi")[1:]]
     killed = chaos.through_the_storm(root, run, KILLS, seed=2)
-    assert killed.total() == KILLS
+    assert killed.total() >= KILLS
     assert killed["trainer"] >= 3
     same(root, undisturbed)
 
@@ -62,7 +62,7 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
         done = space.call(*storm, seconds=900, **variables)
         assert done.code == 0, done.said()
         killed = json.loads(done.said().splitlines()[-1])
-    assert sum(killed.values()) == KILLS
+    assert sum(killed.values()) >= KILLS
     assert killed["launcher"] >= 3
     same(root, undisturbed)
 
@@ -70,6 +70,6 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
 def test_local(tmp_path: Path, undisturbed: Path) -> None:
     config, root = write(tmp_path, chaos.STUDY), tmp_path / "studies/tiny"
     killed = chaos.through_the_storm(root, command("run", config, "--no-report"), KILLS, seed=1)
-    assert killed.total() == KILLS
+    assert killed.total() >= KILLS
     assert killed["launcher"] >= 3
     same(root, undisturbed)

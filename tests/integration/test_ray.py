@@ -100,6 +100,19 @@ def _trainers(root: Path) -> set[int]:
     return found
 
 
+def _wait_for_trainers(root: Path, run: Started, number: int = 1) -> None:
+    """Wait until so many train."""
+
+    def there() -> bool:
+        assert run.code is None, run.said()
+        return len(_trainers(root)) >= number
+
+    try:
+        wait_until(there)
+    except AssertionError:
+        raise AssertionError(run.said()) from None
+
+
 def _driver(space: Namespace, config: Path) -> int:
     (pid,) = [pid for pid, line in space.processes().items() if f"run {config}" in line and "nsenter" not in line]
     return pid
@@ -114,8 +127,7 @@ def test_own_cluster_ends_with_its_driver_and_gives_the_local_launchers_numbers(
     space: Namespace, undisturbed: tuple[Any, Any], tmp_path: Path
 ) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    space.start(*_command(config))
-    wait_until(lambda: bool(_trainers(root)))
+    _wait_for_trainers(root, space.start(*_command(config)))
     space.kill(_driver(space, config))
     space.wait_for_none("emtl-ray-")
     space.wait_for_none("ray::train")
@@ -182,14 +194,13 @@ def test_stopped_and_then_killed_driver_leaves_no_worker_in_training(
 ) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     stopped = space.start(*_command(config), **cluster)
-    wait_until(lambda: bool(_trainers(root)))
+    _wait_for_trainers(root, stopped)
     space.kill(_driver(space, config), "TERM")
-    assert stopped.wait(120) == 99, stopped.said()
+    assert stopped.wait() == 99, stopped.said()
     assert not _trainers(root)  # they released their claims
     assert len(results(root)) < 9
 
-    space.start(*_command(config), **cluster)
-    wait_until(lambda: bool(_trainers(root)))
+    _wait_for_trainers(root, space.start(*_command(config), **cluster))
     former = _trainers(root)
     space.kill(_driver(space, config))
     wait_until(lambda: not former & set(space.processes()))
@@ -205,9 +216,9 @@ def test_shard_that_kills_its_worker_too_often_fails_alone(
 ) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     run = space.start(*_command(config, "--set", "launch.retries=0"), **cluster)
-    wait_until(lambda: bool(_trainers(root)))
+    _wait_for_trainers(root, run)
     space.kill(_trainers(root).pop())
-    assert run.wait(240) == 1, run.said()
+    assert run.wait() == 1, run.said()
     failed = list(root.glob("members/*/*/failed.json"))
     assert failed
     assert len(results(root)) + len(failed) == 9
@@ -219,14 +230,14 @@ def test_lost_node_and_killed_worker_cost_no_member(
 ) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     run = space.start(*_command(config), **cluster)
-    wait_until(lambda: len(_trainers(root)) == 2)  # one on each node
+    _wait_for_trainers(root, run, 2)  # one on each node
     former = _trainers(root)
     (raylet,) = [pid for pid, line in space.processes().items() if f"--node_manager_port={SECOND_PORT}" in line]
     space.kill(raylet)
     wait_until(lambda: not former <= set(space.processes()))
     wait_until(lambda: bool(_trainers(root) & set(space.processes())))
     space.kill((_trainers(root) & set(space.processes())).pop())
-    assert run.wait(240) == 0, run.said()
+    assert run.wait() == 0, run.said()
     assert "given to a new one" in run.said()
     assert _found(root) == undisturbed
     assert _endings(root) == [1] * 9
@@ -241,19 +252,19 @@ def test_nodes_pass_a_signal_on_and_a_lost_one_is_done_without(undisturbed: tupl
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     with Namespace(ENVIRONMENT) as space:
         ranks = _ranks(space, tmp_path / "two", 2, *_command(config))
-        wait_until(lambda: bool(_trainers(root)))
+        _wait_for_trainers(root, ranks[0])
         for pid, line in space.processes().items():
             if "-m ensemble_mtl.launch._ray_nodes" in line:
                 space.kill(pid, "USR1")  # as a scheduler does
-        assert [rank.wait(120) for rank in ranks] == [99, 0], [rank.said() for rank in ranks]
+        assert [rank.wait() for rank in ranks] == [99, 0], [rank.said() for rank in ranks]
         assert not space.processes()
 
         ranks = _ranks(space, tmp_path / "four", 4, *_command(config))
-        wait_until(lambda: bool(_trainers(root)))
+        _wait_for_trainers(root, ranks[0])
         raylets = [pid for pid, line in space.processes().items() if "/raylet " in line and "--head" not in line]
         assert len(raylets) == 3
         space.kill(raylets[-1])
-        assert [rank.wait(240) for rank in ranks] == [0, 0, 0, 0], [rank.said() for rank in ranks]
+        assert [rank.wait() for rank in ranks] == [0, 0, 0, 0], [rank.said() for rank in ranks]
         assert not space.processes()
     assert _found(root) == undisturbed
     assert not list(tmp_path.glob("*/token-*"))

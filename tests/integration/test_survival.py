@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from studies import (
     LONG,
     alive,
     call,
+    children,
     command,
     kill_group,
     numbers,
@@ -78,6 +80,27 @@ def test_a_killed_worker_costs_its_siblings_nothing(tmp_path: Path, undisturbed:
     assert running.returncode == 0, output
     assert "SIGKILL" in output
     assert numbers(root) == numbers(undisturbed)
+
+
+def test_workers_outlive_the_process_that_they_are_forked_from(tmp_path: Path, undisturbed: Path) -> None:
+    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    running = start("run", config, "--no-report")
+    trainer(root, "checkpoint.pt")
+    (nursery,) = [child for child in children(running.pid) if children(child)]
+    os.kill(nursery, signal.SIGKILL)
+    os.kill(trainer(root), signal.SIGKILL)  # the one in its place needs a new nursery
+    output, _ = running.communicate(timeout=300)
+    assert running.returncode == 0, output
+    assert numbers(root) == numbers(undisturbed)
+
+
+def test_names_of_temporary_folders_may_be_long(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    config = write(tmp_path)
+    done = subprocess.run(command("run", config, "--no-report"), env={**ENVIRONMENT, "TMPDIR": str(folder)})
+    assert done.returncode == 0
+    assert len(results(tmp_path / "studies/tiny")) == 6
 
 
 def test_a_shard_that_always_dies_fails_alone(tmp_path: Path) -> None:
@@ -167,20 +190,26 @@ def test_what_a_living_process_elsewhere_holds_is_left_to_it_and_taken_over_when
     claim = root / "members/HM" / member["id"] / "running.json"
     claim.parent.mkdir(parents=True)
     claim.write_text(json.dumps({"uid": "x", "pid": 1, "started": "1", "host": "n7", "machine": "n7"}))
+    silent = threading.Event()
+
+    def live() -> None:
+        until = time.monotonic() + 300
+        while not silent.wait(1) and time.monotonic() < until:
+            os.utime(claim)
+
+    holder = threading.Thread(target=live)
+    holder.start()
     running = start("run", config, "--no-report")
-
-    def others_are_done() -> bool:
-        os.utime(claim)  # whoever holds it is alive
-        return len(results(root)) == 5
-
-    wait_until(others_are_done)
-    time.sleep(2)
-    assert running.poll() is None, "it left a member that nobody may be training"
+    assert running.stdout is not None
+    said = iter(running.stdout.readline, "")
+    assert any("waiting for 1 member(s) claimed by process 1 on n7" in line for line in said)
+    silent.set()
+    holder.join()
+    assert len(results(root)) == 5
     assert status(config)["running"] == 1
     os.utime(claim, (time.time() - 61, time.time() - 61))
     output, _ = running.communicate(timeout=120)
     assert running.returncode == 0, output
-    assert "waiting for 1 member(s) claimed by process 1 on n7" in output
     assert len(results(root)) == 6
 
 
