@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import scheduling, training
+from benchmarks import curvature, scheduling, training
 
-BENCHMARKS = {"training": training, "scheduling": scheduling}
+BENCHMARKS = {"training": training, "curvature": curvature, "scheduling": scheduling}
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ import pytest
 from namespace import Namespace, missing
 from studies import ENVIRONMENT, call, command, numbers, results, wait_until, weights, write
 
+from ensemble_mtl.launch._ray_environment import QUIET
+
 KILLS = 50
 
 
@@ -53,7 +55,7 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
         Namespace({**ENVIRONMENT, "HOME": folder}) as space,
     ):
-        variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6379"}
+        variables = {**QUIET, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6379"}
         ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--port=6379"]
         ray += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=80000000"]
         space.start(*ray, f"--temp-dir={folder}/t", **variables)

@@ -15,7 +15,7 @@ import pytest
 from namespace import ADDRESS, Namespace, Started, missing
 from studies import ENVIRONMENT, LONG, TINY, call, numbers, results, wait_until, weights, write
 
-from ensemble_mtl.launch._ray_environment import write_token
+from ensemble_mtl.launch._ray_environment import QUIET, write_token
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -41,7 +41,7 @@ def _found(root: Path) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def space() -> Iterator[Namespace]:
-    environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "PATH": f"{BIN}:{ENVIRONMENT['PATH']}"}
+    environment = {**ENVIRONMENT, **QUIET, "PATH": f"{BIN}:{ENVIRONMENT['PATH']}"}
     # what Ray's own commands write for a user goes there
     with (
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home,

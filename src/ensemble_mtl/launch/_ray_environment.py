@@ -17,8 +17,13 @@ from typing import Any
 from ensemble_mtl.errors import ConfigError
 from ensemble_mtl.launch.base import SCHEDULER_SIGNALS
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""No usage statistics, and errors only."""
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",
+}
+"""No usage statistics, errors only, and workers that are not put behind all else (Ray's default is 15)."""
 OBJECT_STORE_BYTES = 80_000_000
 """Shards exchange a few kilobytes; this is about the least that Ray accepts."""
 

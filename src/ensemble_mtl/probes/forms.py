@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ensemble_mtl.probes.jet_rules import NoRuleError
 from ensemble_mtl.probes.jets import SecondDerivative
-from ensemble_mtl.probes.operator import LossFunction, Operator
+from ensemble_mtl.probes.operator import Operator
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """r(θ) of some graphs, such that the loss of task t is the sum of r² over its residuals, or a part of it.
+
+    Attributes:
+        function: θ ``[M, P]`` to r ``[M, R]``.
+        task: ``[R]`` number of each residual's task.
+        graph: ``[R]`` number of its graph, from 0.
+        signs: ``[R]`` 1 or −1.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    task: Tensor
+    graph: Tensor
+    signs: Tensor
+
+
+class Forms(Protocol):
+    """vᵀHv of T tasks and M members, with what is known of them beforehand."""
+
+    def quadratic_forms(self, v: Tensor) -> Tensor:
+        """``v [1 or M, P]`` to vᵀHv ``[T, M]``, float64."""
+
+    def with_gauss_newton(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """vᵀHv and vᵀCv, each ``[T, M]``, float64, with C = 2 Σ_g c_g c_gᵀ, c_g = Σ_i s_i ∇r_i over graph g.
+
+        For a task with one label per graph this is the Gauss-Newton part of H.
+        """
+
+    def gauss_newton_trace(self) -> Tensor | None:
+        """``[T, M]`` tr C, exact; None where it is not known, and C is 0."""
 
 
 class ProductForms:
@@ -23,43 +58,100 @@ class ProductForms:
         self._operators = operators
 
     def quadratic_forms(self, v: Tensor) -> Tensor:
-        """``v [1 or M, P]`` to vᵀHv ``[T, M]``, float64."""
+        """See :class:`Forms`."""
         v = v.expand(self._operators[0].shape)
         return torch.stack([(v.double() * one.matvec(v).double()).sum(1) for one in self._operators])
+
+    def with_gauss_newton(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Forms`."""
+        found = self.quadratic_forms(v)
+        return found, torch.zeros_like(found)
+
+    def gauss_newton_trace(self) -> None:
+        """See :class:`Forms`."""
+        return
 
 
 class JetForms:
     """By second-order forward derivatives, one pass for all tasks.
 
+    The loss is Σ r², so that vᵀHv = 2 Σ (ṙ² + r r̈) along v, and the same pass gives vᵀCv.
+
     Args:
-        losses: one function per chunk of the probe set, to ``[M, T]``; the losses are their sums.
+        chunks: the residuals of the probe set; their losses sum.
+        num_tasks: T.
         parameters: ``[M, P]`` point at which the Hessians are taken.
+        singles: the residuals of one graph after another.
 
     Raises:
-        NoRuleError: an operation of the losses has no rule.
+        NoRuleError: an operation on the way to the residuals has no rule.
     """
 
-    def __init__(self, losses: Sequence[LossFunction], parameters: Tensor) -> None:
-        self._shape = parameters.shape
-        self._chunks = [SecondDerivative(loss, parameters) for loss in losses]
+    def __init__(
+        self,
+        chunks: Sequence[Residuals],
+        num_tasks: int,
+        parameters: Tensor,
+        singles: Callable[[], Iterable[Residuals]],
+    ) -> None:
+        self._parameters, self._num_tasks, self._singles = parameters, num_tasks, singles
+        self._chunks = [(one, SecondDerivative(one.function, parameters)) for one in chunks]
 
     def quadratic_forms(self, v: Tensor) -> Tensor:
-        """``v [1 or M, P]`` to vᵀHv ``[T, M]``, float64."""
-        v = v.expand(self._shape)
-        return torch.stack([chunk(v).double() for chunk in self._chunks]).sum(0).mT
+        """See :class:`Forms`."""
+        return self._forms(v, None)
+
+    def with_gauss_newton(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Forms`."""
+        control = self._nothing()
+        return self._forms(v, control), control.mT
+
+    def gauss_newton_trace(self) -> Tensor:
+        """See :class:`Forms`; takes one gradient per graph and task."""
+        found = self._nothing()
+        point = self._parameters.detach().requires_grad_()
+        for one in self._singles():
+            signed = one.function(point) * one.signs
+            tasks = one.task.unique().tolist()
+            for task in tasks:
+                total = signed[:, one.task == task].sum()
+                (gradient,) = torch.autograd.grad(total, point, retain_graph=task != tasks[-1], materialize_grads=True)
+                found[:, task] += 2 * gradient.double().square().sum(1)
+        return found.mT
+
+    def _nothing(self) -> Tensor:
+        return self._parameters.new_zeros(len(self._parameters), self._num_tasks, dtype=torch.float64)
+
+    def _forms(self, v: Tensor, control: Tensor | None) -> Tensor:
+        v = v.expand(self._parameters.shape)
+        total = self._nothing()
+        for one, derivatives in self._chunks:
+            value, first, second = (tensor.double() for tensor in derivatives(v))
+            total.index_add_(1, one.task, 2 * (first.square() + value * second))
+            if control is not None:
+                group = one.graph * self._num_tasks + one.task
+                sums = first.new_zeros(len(first), int(group.max()) + 1).index_add_(1, group, first * one.signs)
+                control.index_add_(1, torch.arange(sums.shape[1], device=v.device) % self._num_tasks, 2 * sums.square())
+        return total.mT
 
 
 def quadratic_forms(
-    losses: Sequence[LossFunction], parameters: Tensor, operators: Callable[[], Sequence[Operator]]
+    chunks: Sequence[Residuals],
+    num_tasks: int,
+    parameters: Tensor,
+    singles: Callable[[], Iterable[Residuals]],
+    operators: Callable[[], Sequence[Operator]],
 ) -> JetForms | ProductForms:
     """By jets if every operation has a rule, which is a matter of the model alone; else by products.
 
     Args:
-        losses: see :class:`JetForms`.
+        chunks: see :class:`JetForms`.
+        num_tasks: likewise.
         parameters: likewise.
+        singles: likewise.
         operators: makes those of :class:`ProductForms`, whose kept graphs are large.
     """
     try:
-        return JetForms(losses, parameters)
+        return JetForms(chunks, num_tasks, parameters, singles)
     except NoRuleError:
         return ProductForms(operators())

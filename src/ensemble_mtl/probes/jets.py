@@ -1,9 +1,10 @@
 """Second directional derivatives by Taylor arithmetic of second order ("2-jets").
 
 Along θ + s v every value on the way has the derivatives ẋ and ẍ with respect to s; each operation
-has a rule that makes those of its outputs from those of its inputs. The second derivative of a loss is
-vᵀHv, so one pass over the trunk serves all tasks, without a backward pass. Whatever depends on θ
-alone is kept between vectors. Source: Griewank and Walther 2008, chapter 13; Bettencourt et al. 2019.
+has a rule that makes those of its outputs from those of its inputs. What the residuals of all tasks
+become gives vᵀHv of all their losses, so one pass over the trunk serves all tasks, without a
+backward pass. Whatever depends on θ alone is kept between vectors.
+Source: Griewank and Walther 2008, chapter 13; Bettencourt et al. 2019.
 
 An operation without a rule (:mod:`ensemble_mtl.probes.jet_rules`) is refused when the tape is made, never
 approximated.
@@ -21,7 +22,7 @@ from ensemble_mtl.probes.tape import Tape
 
 
 class SecondDerivative:
-    """d²/ds² f(θ + s v) at s = 0, for one f and θ and many v.
+    """f, d/ds f(θ + s v) and d²/ds² f(θ + s v) at s = 0, for one f and θ and many v.
 
     Args:
         function: ``[M, P]`` to anything.
@@ -36,13 +37,15 @@ class SecondDerivative:
         self._rules = [rule_of(step) for step in self._tape.steps]
 
     @torch.no_grad()
-    def __call__(self, v: Tensor) -> Tensor:
-        """``v [M, P]`` to the shape of the function's value."""
+    def __call__(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``v [M, P]`` to value, first and second derivative, of one shape."""
         jets: Jets = {id(self._tape.point): (v, None)}
         for step, rule in zip(self._tape.steps, self._rules, strict=True):
             outputs = rule(step, jets)
             jets.update((id(out), jet) for out, jet in zip(step.outputs, outputs, strict=True))
             for name in step.finished:
                 jets.pop(name, None)
-        second = jets.get(id(self._tape.value), NOTHING)[1]
-        return torch.zeros_like(self._tape.value) if second is None else second
+        value = self._tape.value
+        first, second = jets.get(id(value), NOTHING)
+        nothing = torch.zeros_like(value)
+        return value, nothing if first is None else first, nothing if second is None else second

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,16 +13,13 @@ from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.probes.forms import JetForms, ProductForms, quadratic_forms
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.leading import leading
-from ensemble_mtl.probes.operator import HessianOperator, LossFunction
+from ensemble_mtl.probes.losses import CHUNK, residuals, shared_losses
+from ensemble_mtl.probes.operator import HessianOperator
 from ensemble_mtl.probes.spectrum import Spectrum, pairs
 from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.sections import ProbeConfig
-from ensemble_mtl.train.loss import task_losses
 from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.step import Problem, num_labels
-
-CHUNK = 64
-"""Graphs per kept gradient graph; it bounds memory and changes no result beyond rounding."""
+from ensemble_mtl.train.step import Problem
 
 
 def probe_set(problem: Problem, size: int) -> Tensor:
@@ -67,7 +63,7 @@ def measure(
     norms = torch.stack([one.norm for one in spectra])
     controls = [one.control for one in spectra]
     estimator = registry.load("probes.trace", config.trace.name)
-    trace = estimator.estimate(config.trace, _signs(problem, state, config), forms.quadratic_forms, controls, norms)
+    trace = estimator.estimate(config.trace, _signs(problem, state, config), forms, controls, norms)
     share = (time.perf_counter() - started) / len(tasks)
     alike = pairs(dict(zip(tasks, spectra, strict=True)))
     return [
@@ -103,8 +99,10 @@ def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: st
 def all_forms(problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor) -> JetForms | ProductForms:
     """vᵀHv of every task's Hessian with respect to the shared parameters, see :mod:`ensemble_mtl.probes.forms`."""
     return quadratic_forms(
-        all_losses(problem, state, tasks, graphs),
+        list(residuals(problem, state, tasks, graphs, CHUNK)),
+        len(tasks),
         state["parameters"][:, : problem.layout.num_shared],
+        lambda: residuals(problem, state, tasks, graphs, 1),
         lambda: [hessian(problem, state, task, graphs) for task in tasks],
     )
 
@@ -121,35 +119,3 @@ def _signs(problem: Problem, state: StackState, config: ProbeConfig) -> Iterator
     shared = state["parameters"][:, : problem.layout.num_shared]
     for _ in range(config.trace_samples):
         yield rademacher(shared.shape[1], shared, generator)
-
-
-def shared_losses(problem: Problem, state: StackState, task: str, graphs: Tensor) -> list[LossFunction]:
-    """The task's loss as a function of the shared parameters, ``[M, P_sh]`` to ``[M]``, in chunks.
-
-    The chunks' losses sum to the mean over the labels of ``graphs``.
-    """
-    return [_column(losses, 0) for losses in all_losses(problem, state, [task], graphs)]
-
-
-def _column(losses: LossFunction, column: int) -> LossFunction:
-    return lambda shared: losses(shared)[:, column]
-
-
-def all_losses(problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor) -> list[LossFunction]:
-    """The tasks' losses as functions of the shared parameters, ``[M, P_sh]`` to ``[M, T]``; else as above."""
-    batches = [problem.table.batch(some) for some in graphs.split(CHUNK)]
-    labels = torch.stack(
-        [torch.stack([num_labels(b.targets[task], b.labelled.get(task)) for task in tasks]) for b in batches]
-    )
-    shares = labels / labels.sum(0).clamp(min=1)
-    buffers = problem.buffers.unflatten(state["buffers"])
-    heads = state["parameters"][:, problem.layout.num_shared :].detach()
-
-    def losses(index: int, shared: Tensor) -> Tensor:
-        batch = batches[index]
-        parameters = problem.layout.unflatten(torch.cat([shared, heads], dim=1))
-        x = problem.model.trunk(parameters, buffers, batch, training=False)
-        outputs = problem.model.heads(parameters, x, batch, tasks)
-        return task_losses(outputs, batch, tasks) * shares[index].to(shared.dtype)
-
-    return [partial(losses, index) for index in range(len(batches))]

@@ -85,7 +85,7 @@ def deflated(operator: HessianOperator, found: Density, samples: int, seed: int)
 
     control = module.control(options, found.first, signs())
     norms = found.frobenius()[0][None]
-    estimate: Trace = module.estimate(options, signs(), ProductForms([operator]).quadratic_forms, [control], norms)
+    estimate: Trace = module.estimate(options, signs(), ProductForms([operator]), [control], norms)
     return estimate
 
 

@@ -53,7 +53,7 @@ def trace_of(
     chosen = module.Options(name=name, **options)
     control = module.control(chosen, krylov, signs(operator, most, seed))
     norms = (operator.matrices.double().square().sum((1, 2)).sqrt())[None]
-    forms = ProductForms([operator]).quadratic_forms
+    forms = ProductForms([operator])
     return module.estimate(chosen, signs(operator, most, seed), forms, [control], norms)
 
 

@@ -10,7 +10,7 @@ from tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 
 from ensemble_mtl.models.norm import batch_norm, layer_norm
-from ensemble_mtl.probes import forms, jets, measure
+from ensemble_mtl.probes import forms, jets, losses, measure
 from ensemble_mtl.probes.jet_rules import NoRuleError
 from ensemble_mtl.probes.operator import HessianOperator
 
@@ -71,10 +71,12 @@ def test_each_rule_is_that_of_double_backward(name):
         out = OPERATIONS[name](x + 0.3 * x * x)
         return (out.flatten() * weights[: out.numel()]).sum()[None]
 
-    found = jets.SecondDerivative(function, point)(v)
-    product = HessianOperator([function], point).matvec(v)
+    value, first, second = jets.SecondDerivative(function, point)(v)
+    operator = HessianOperator([function], point)
     tolerance = 1e-5 if "float32" in name else ROUNDING
-    close(found, (v * product).sum()[None], rtol=tolerance)
+    close(value, function(point), rtol=tolerance)
+    close(first, (v * operator.gradient).sum()[None], rtol=tolerance)
+    close(second, (v * operator.matvec(v)).sum()[None], rtol=tolerance)
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
@@ -93,7 +95,7 @@ def test_norms_have_exact_second_derivatives(norm):
             out = batch_norm(x, parameters, dict(buffers), "n", training=False)
         return (out**3).sum((1, 2, 3))
 
-    found = jets.SecondDerivative(function, point)(v)
+    _, _, found = jets.SecondDerivative(function, point)(v)
     close(found, (v * HessianOperator([function], point).matvec(v)).sum(1), rtol=ROUNDING)
 
 
@@ -102,9 +104,8 @@ def test_norms_have_exact_second_derivatives(norm):
 def test_forms_of_all_tasks_are_those_of_products(conv, kind):
     problem, state = network(conv, kind, [1, 2])
     point, graphs, tasks = shared(problem, state), torch.arange(6), ["H", "C"]
-    losses = measure.all_losses(problem, state, tasks, graphs)
     operators = [HessianOperator(measure.shared_losses(problem, state, task, graphs), point) for task in tasks]
-    found = forms.quadratic_forms(losses, point, lambda: operators)
+    found = measure.all_forms(problem, state, tasks, graphs)
     assert isinstance(found, forms.JetForms), "an operation of this convolution has no rule in probes/jet_rules.py"
     v = random_like(point)
     expected = forms.ProductForms(operators).quadratic_forms(v)
@@ -121,9 +122,9 @@ def test_a_member_is_the_same_in_any_stack(conv, kind, dtype):
 
     def values(rows: list[int]) -> Tensor:
         some = state.take(rows)
-        losses = measure.all_losses(problem, some, ["H", "C"], torch.arange(6))
-        v = random_like(shared(problem, state)[:1])
-        return forms.JetForms(losses, shared(problem, some)).quadratic_forms(v)
+        found = measure.all_forms(problem, some, ["H", "C"], torch.arange(6))
+        form, part = found.with_gauss_newton(random_like(shared(problem, state)[:1]))
+        return torch.cat([form, part, found.gauss_newton_trace()])
 
     expected = values([0, 1, 2, 3, 4])
     for rows in ([0], [4], [1, 2], [3, 0, 4]):
@@ -132,26 +133,53 @@ def test_a_member_is_the_same_in_any_stack(conv, kind, dtype):
 
 def test_chunks_add_up(monkeypatch):
     problem, state = network("pna", "molecules", [1, 2])
-    point, v = shared(problem, state), random_like(shared(problem, state))
-    whole = forms.JetForms(measure.all_losses(problem, state, ["H", "C"], torch.arange(6)), point)
+    v = random_like(shared(problem, state))
+    whole = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
     monkeypatch.setattr(measure, "CHUNK", 4)
-    parts = forms.JetForms(measure.all_losses(problem, state, ["H", "C"], torch.arange(6)), point)
-    close(parts.quadratic_forms(v), whole.quadratic_forms(v), rtol=DERIVATIVE)
+    parts = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
+    for one, other in zip(parts.with_gauss_newton(v), whole.with_gauss_newton(v), strict=True):
+        close(one, other, rtol=DERIVATIVE)
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("conv", NETWORKS)
+def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind):
+    """Of signed sums over a graph's labels, which is the Gauss-Newton part where it has one."""
+    problem, state = network(conv, kind, [1, 2])
+    point, graphs, tasks = shared(problem, state), torch.arange(6), ["H", "C"]
+    (whole,) = losses.residuals(problem, state, tasks, graphs, 6)
+    rows = torch.autograd.functional.jacobian(lambda p: whole.function(p).sum(0), point).movedim(0, 1)  # [M, R, P]
+    matrices = point.new_zeros(2, 2, point.shape[1], point.shape[1])
+    for graph in range(6):
+        for task in range(2):
+            own = (whole.graph == graph) & (whole.task == task)
+            c = (whole.signs[own, None] * rows[:, own]).sum(1)
+            matrices[task] += 2 * c[:, :, None] * c[:, None, :]
+    found, v = measure.all_forms(problem, state, tasks, graphs), random_like(point)
+    close(found.with_gauss_newton(v)[1], torch.einsum("mp,tmpq,mq->tm", v, matrices, v), rtol=DERIVATIVE)
+    close(found.gauss_newton_trace(), matrices.diagonal(dim1=2, dim2=3).sum(2), rtol=DERIVATIVE)
+    values = whole.function(point).square()
+    for task in range(2):
+        expected = sum(loss(point) for loss in measure.shared_losses(problem, state, tasks[task], graphs))
+        close(values[:, whole.task == task].sum(1), expected, rtol=DERIVATIVE)
 
 
 def test_an_operation_without_a_rule_falls_back_to_products():
     """Never to an approximation."""
     point = torch.linspace(-1, 1, 4).double()[None]
 
-    def loss(p: Tensor) -> Tensor:
-        return F.layer_norm(p, (4,)).pow(3).sum(1)
+    def function(p: Tensor) -> Tensor:
+        return F.layer_norm(p, (4,)).pow(3)
 
     with pytest.raises(NoRuleError, match="native_layer_norm"):
-        jets.SecondDerivative(loss, point)
-    operator = HessianOperator([loss], point)
-    found = forms.quadratic_forms([lambda p: loss(p)[:, None]], point, lambda: [operator])
+        jets.SecondDerivative(function, point)
+    operator = HessianOperator([lambda p: function(p).square().sum(1)], point)
+    ones = torch.ones(4, dtype=torch.int64)
+    chunk = forms.Residuals(function, 0 * ones, 0 * ones, ones)
+    found = forms.quadratic_forms([chunk], 1, point, list, lambda: [operator])
     v = random_like(point)
     close(found.quadratic_forms(v), (v * operator.matvec(v)).sum(1)[None], rtol=ROUNDING)
+    assert found.gauss_newton_trace() is None
 
 
 @pytest.mark.parametrize("function", [lambda x: F.softplus(x, beta=2.0), lambda x: torch.add(x, x, alpha=2)])
@@ -162,9 +190,9 @@ def test_options_that_a_rule_does_not_know_are_refused(function):
 
 def test_a_function_without_curvature():
     found = jets.SecondDerivative(lambda x: 3 * x.sum(1), torch.ones(2, 4))
-    assert torch.equal(found(torch.ones(2, 4)), torch.zeros(2))
+    assert torch.equal(torch.stack(found(torch.ones(2, 4))), torch.tensor([[12.0] * 2, [12.0] * 2, [0.0] * 2]))
     constant = jets.SecondDerivative(lambda x: torch.ones(2), torch.ones(2, 4))
-    assert torch.equal(constant(torch.ones(2, 4)), torch.zeros(2))
+    assert torch.equal(torch.stack(constant(torch.ones(2, 4))), torch.tensor([[1.0] * 2, [0.0] * 2, [0.0] * 2]))
 
 
 def test_the_point_is_left_alone():

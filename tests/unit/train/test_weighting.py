@@ -16,7 +16,9 @@ from torch import Tensor
 from weightings import ALL, needed
 
 from ensemble_mtl import registry
-from ensemble_mtl.probes import measure, running
+from ensemble_mtl.probes import running
+from ensemble_mtl.probes.forms import ProductForms
+from ensemble_mtl.probes.operator import DenseOperator
 from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loop import run_epoch
@@ -119,14 +121,14 @@ DIAGONALS = tensor([4.0, 1.0, -1.0], [1.0, 0.5, 0.5], [-8.0, -4.0, 0.0])
 def quadratic(monkeypatch: pytest.MonkeyPatch, config: TrainConfig) -> tuple[Any, Any]:
     """A problem whose losses are ½ θᵀ diag(d) θ, with one head parameter, and two members."""
 
-    def all_losses(problem: Any, state: Any, tasks: Any, graphs: Any) -> list[Any]:
-        return [lambda shared: ((shared * shared)[:, None] * DIAGONALS).sum(2) * 0.5]
+    def hessian(problem: Any, state: Any, task: str, graphs: Any) -> DenseOperator:
+        return DenseOperator(DIAGONALS[TASKS.index(task)].diag().expand(2, 3, 3))
 
-    def shared_losses(problem: Any, state: Any, task: str, graphs: Any) -> list[Any]:
-        return [lambda shared: all_losses(problem, state, TASKS, graphs)[0](shared)[:, TASKS.index(task)]]
+    def all_forms(*arguments: Any) -> ProductForms:
+        return ProductForms([hessian(*arguments[:2], task, None) for task in TASKS])
 
-    for name, function in (("all_losses", all_losses), ("shared_losses", shared_losses)):
-        monkeypatch.setattr(measure, name, function)
+    for function in (hessian, all_forms):
+        monkeypatch.setattr(running, function.__name__, function)
     spec = SimpleNamespace(tasks=TASKS)
     problem = SimpleNamespace(
         layout=SimpleNamespace(num_shared=3), model=SimpleNamespace(spec=spec), train=torch.arange(9),

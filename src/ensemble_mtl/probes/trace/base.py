@@ -12,16 +12,19 @@ a member uses is its own matter, and must not depend on the stack.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from ensemble_mtl.lazy import lazy_import
 
-Forms = Callable[["Tensor"], "Tensor"]
-"""A vector ``[1, P]``, the same for all members, to vᵀAv of T tasks and M members ``[T, M]``, float64."""
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,54 @@ def spread(samples: list[float]) -> tuple[float, float]:
     if count < 2:
         return mean, math.inf
     return mean, math.sqrt(math.fsum((x - mean) ** 2 for x in samples) / (count - 1))
+
+
+def two_stages(
+    samples: Iterable[Tensor],
+    known: Tensor,
+    pilot: int,
+    most: int,
+    wanted: Callable[[int, int, float], float],
+    spent: int = 0,
+) -> Trace:
+    """``known`` plus the mean of as many samples as are needed, in two stages after Stein (1945).
+
+    The pilot's deviation decides how many samples are taken and gives the standard error of
+    all of them, with the pilot's degrees of freedom. An error taken from samples whose number
+    was decided by their own error would be too small. Source: doi:10.1214/aoms/1177731088.
+
+    Args:
+        samples: each ``[T, M]``, float64, made when it is taken.
+        known: ``[T, M]`` the trace without the samples' expectation.
+        pilot: samples of the first stage.
+        most: samples at most.
+        wanted: task, member and an estimate of the trace to the standard error that is small enough.
+        spent: forms that were evaluated before.
+    """
+    pilot = min(pilot, most)
+    taken: list[list[list[float]]] = []
+    places = list(itertools.product(range(known.shape[0]), range(known.shape[1])))
+    needed: dict[tuple[int, int], int] = {}
+    for sample in samples:
+        taken.append(sample.tolist())
+        if len(taken) == pilot:
+            for t, m in places:
+                mean, deviation = spread([one[t][m] for one in taken])
+                error = wanted(t, m, float(known[t, m]) + mean)
+                needed[t, m] = _needed(deviation, error, pilot, most)
+        if needed and len(taken) >= max(needed.values()):
+            break
+    value, sem, counts = torch.empty_like(known), torch.empty_like(known), torch.empty_like(known, dtype=torch.int64)
+    for t, m in places:
+        own = [one[t][m] for one in taken[: needed[t, m]]]
+        value[t, m] = float(known[t, m]) + spread(own)[0]
+        sem[t, m] = spread(own[:pilot])[1] / math.sqrt(len(own))
+        counts[t, m] = len(own) + spent
+    return Trace(value, sem, torch.full_like(counts, pilot - 1), counts)
+
+
+def _needed(deviation: float, wanted: float, pilot: int, most: int) -> int:
+    """Samples after which the standard error is as small as asked."""
+    if not math.isfinite(deviation) or deviation <= wanted * math.sqrt(pilot):
+        return pilot
+    return most if wanted == 0 else min(most, math.ceil((deviation / wanted) ** 2))

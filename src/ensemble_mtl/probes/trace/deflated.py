@@ -11,7 +11,6 @@ Source: Meyer et al. 2021 (Hutch++, arXiv:2010.09649), here with a Krylov basis 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,13 +19,14 @@ from pydantic import Field, NonNegativeFloat
 
 from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.probes.trace.base import Control, Forms, Trace, spread
+from ensemble_mtl.probes.trace.base import Control, Trace, two_stages
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from ensemble_mtl import rounding
+    from ensemble_mtl.probes.forms import Forms
     from ensemble_mtl.probes.lanczos import Tridiagonal
 else:
     torch = lazy_import("torch")
@@ -69,41 +69,12 @@ def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) ->
 def estimate(
     options: Options, vectors: Iterable[Tensor], forms: Forms, controls: Sequence[Control], norms: Tensor
 ) -> Trace:
-    """Two stages after Stein (1945, doi:10.1214/aoms/1177731088).
-
-    The pilot's deviation decides how many samples are taken and gives the standard error of
-    all of them, with the pilot's degrees of freedom. An error taken from samples whose number
-    was decided by their own error would be too small.
-    """
+    """As many samples as the options ask for (:func:`ensemble_mtl.probes.trace.base.two_stages`)."""
     shares = torch.stack([one.shares for one in controls])
     known = torch.stack([one.known for one in controls])
-    samples: list[list[list[float]]] = []
-    needed: list[list[int]] = []
-    most = shares.shape[2]
-    pilot = min(options.pilot, most)
-    for index, v in enumerate(vectors):
-        samples.append((forms(v) - shares[:, :, index]).tolist())
-        if index + 1 == pilot:
-            needed = [
-                [_needed(options, [s[t][m] for s in samples], float(known[t, m]), float(norms[t, m]), most)
-                 for m in range(known.shape[1])]
-                for t in range(known.shape[0])
-            ]  # fmt: skip
-        if needed and len(samples) >= max(map(max, needed)):
-            break
-    counts = torch.tensor(needed)
-    value, sem = torch.empty_like(known), torch.empty_like(known)
-    for t, m in torch.cartesian_prod(*map(torch.arange, known.shape)).tolist():
-        own = [s[t][m] for s in samples[: needed[t][m]]]
-        value[t, m] = float(known[t, m]) + spread(own)[0]
-        sem[t, m] = spread(own[:pilot])[1] / math.sqrt(len(own))
-    return Trace(value, sem, torch.full_like(counts, pilot - 1), counts)
+    samples = (forms.quadratic_forms(v) - shares[:, :, index] for index, v in enumerate(vectors))
 
+    def wanted(t: int, m: int, trace: float) -> float:
+        return max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
 
-def _needed(options: Options, pilot: list[float], known: float, norm: float, most: int) -> int:
-    """Samples after which the standard error is as small as asked."""
-    mean, deviation = spread(pilot)
-    wanted = max(options.relative_error * abs(known + mean), options.norm_error * norm)
-    if not math.isfinite(deviation) or deviation <= wanted * math.sqrt(len(pilot)):
-        return len(pilot)
-    return most if wanted == 0 else min(most, math.ceil((deviation / wanted) ** 2))
+    return two_stages(samples, known, options.pilot, shares.shape[2], wanted)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.probes.trace.base import Control, Forms, Trace
+from ensemble_mtl.probes.trace.base import Control, Trace
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from ensemble_mtl.probes import hutchinson
+    from ensemble_mtl.probes.forms import Forms
     from ensemble_mtl.probes.lanczos import Tridiagonal
 else:
     torch = lazy_import("torch")
@@ -36,7 +37,7 @@ def estimate(
     options: Options, vectors: Iterable[Tensor], forms: Forms, controls: Sequence[Control], norms: Tensor
 ) -> Trace:
     """The mean over all ``vectors``."""
-    samples = torch.stack([forms(v) for v in vectors], dim=2)
+    samples = torch.stack([forms.quadratic_forms(v) for v in vectors], dim=2)
     num_tasks, num_members, count = samples.shape
     found = hutchinson.TraceEstimate(samples.flatten(0, 1))
     counts = torch.full((num_tasks, num_members), count)
