@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from functools import cache
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -26,8 +27,7 @@ GRAPHS = 5
 DEFLATED = {"trace": "deflated", "density": "deflated", "lanczos_starts": 3}
 ESTIMATORS = [
     {"trace": trace, "density": density, "lanczos_starts": 3}
-    for trace in registry.names("probes.trace")
-    for density in registry.names("probes.density")
+    for trace, density in zip(registry.names("probes.trace"), cycle(registry.names("probes.density")), strict=False)
 ]
 
 
@@ -98,20 +98,6 @@ def test_pairs_are_those_of_the_dense_hessians(conv):
     assert pair["gradient_cosine"] == pytest.approx(cosine.item(), rel=1e-9)
     assert pair["wasserstein"] > 0
     assert 0 <= pair["energy_wasserstein"] <= 2
-
-
-@pytest.mark.parametrize(("kind", "dtype"), [("open", "float32"), ("periodic", "float64")])
-@pytest.mark.parametrize("conv", NETWORKS)
-def test_a_member_is_the_same_in_any_stack(conv, kind, dtype):
-    problem, state = network(conv, kind, [0, 1, 2, 3, 4], dtype=dtype)
-    config = ProbeConfig(graphs=GRAPHS, lanczos_steps=4, trace_samples=12, **DEFLATED)
-    expected = measure.measure(problem, state, config, ["H", "C"])
-    for rows in ([4], [2, 3, 0]):
-        found = measure.measure(problem, state.take(rows), config, ["H", "C"])
-        for row, results in zip(rows, found, strict=True):
-            for ours, theirs in zip(results, expected[row], strict=True):
-                for name in {field.name for field in fields(ours)} - {"seconds"}:
-                    np.testing.assert_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
 
 
 def test_the_same_vectors_serve_all_tasks_and_members():

@@ -9,6 +9,7 @@ from stores import STORES, lattice_store
 from tolerances import DERIVATIVE, ROUNDING, close
 
 from ensemble_mtl import registry
+from ensemble_mtl.probes import losses as losses_module
 from ensemble_mtl.probes import measure
 from ensemble_mtl.probes.operator import DenseOperator, HessianOperator
 from ensemble_mtl.sections import ProbeConfig
@@ -55,7 +56,7 @@ def test_members_at_once_equal_one_by_one(conv):
 
 def test_chunks_sum_to_the_whole(monkeypatch):
     whole, _, _ = operator("pna", "open", "H", [1, 2])
-    monkeypatch.setattr(measure, "CHUNK", 4)
+    monkeypatch.setattr(losses_module, "CHUNK", 4)
     parts, losses, _ = operator("pna", "open", "H", [1, 2])
     assert len(losses) == 2
     v = torch.ones(whole.shape, dtype=torch.float64)
