@@ -168,6 +168,7 @@ def _pairs(member: Member, task: str, epoch: int) -> dict[str, dict[str, float]]
         found[other] = {
             "gradient_cosine": random.uniform(-0.5, 0.9), "eigenvector_overlap": random.uniform(0.0, 0.6),
             "wasserstein": random.uniform(0.0, 2.0), "energy_wasserstein": random.uniform(0.0, 0.3),
+            "outlier_wasserstein": random.uniform(0.0, 9.0),
         }  # fmt: skip
     return {other: values for other, values in found.items() if other != task}
 

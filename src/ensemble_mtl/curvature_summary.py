@@ -12,7 +12,7 @@ from ensemble_mtl import rank_correlation, statistics
 from ensemble_mtl.aggregates import Groups, Row, labelled
 from ensemble_mtl.results import ProbeResult
 
-PROBED = ("gradient_cosine", "energy_wasserstein", "wasserstein", "eigenvector_overlap")
+PROBED = ("gradient_cosine", "energy_wasserstein", "wasserstein", "outlier_wasserstein", "eigenvector_overlap")
 """Measures that a probe result holds (:mod:`ensemble_mtl.probes.pairs`)."""
 MEASURES = (*PROBED, "trace_ratio", "trace_difference")
 

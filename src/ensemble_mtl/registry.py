@@ -8,6 +8,7 @@ Modules whose name starts with an underscore, and ``base``, are not extensions.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
 from typing import Any
@@ -34,6 +35,11 @@ class Options(Checked):
 
 def names(package: str) -> list[str]:
     """Names of the extensions in ``ensemble_mtl.<package>``, sorted."""
+    return list(_names(package))
+
+
+@functools.cache
+def _names(package: str) -> list[str]:
     path = importlib.import_module(f"{ROOT}.{package}").__path__
     found = (module.name for module in pkgutil.iter_modules(path))
     return sorted(name for name in found if name != "base" and not name.startswith("_"))

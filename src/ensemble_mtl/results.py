@@ -49,8 +49,9 @@ class ProbeResult:
         frobenius_runs: as each Lanczos run has it.
         eigenvalues: the leading ones that converged, by magnitude.
         residuals: ‖Hv − λv‖ of each; an eigenvalue lies as near.
+        trace_seconds: the part of ``seconds`` that went into the trace, which all tasks share alike.
         pairs: other task -> ``gradient_cosine``, ``eigenvector_overlap``, ``wasserstein``,
-            ``energy_wasserstein`` (see :mod:`ensemble_mtl.probes.pairs`).
+            ``energy_wasserstein``, ``outlier_wasserstein`` (see :mod:`ensemble_mtl.probes.pairs`).
     """
 
     task: str
@@ -74,6 +75,7 @@ class ProbeResult:
     frobenius_runs: list[float] = field(default_factory=list)
     eigenvalues: list[float] = field(default_factory=list)
     residuals: list[float] = field(default_factory=list)
+    trace_seconds: float = float("nan")
     pairs: dict[str, dict[str, float]] = field(default_factory=dict)
 
 

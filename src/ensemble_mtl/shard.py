@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_mtl import prepare
+from ensemble_mtl import bp_manifest, prepare
 from ensemble_mtl.claims import Claim, Keeper, claim
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.data import degrees
@@ -31,6 +31,9 @@ from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.state import StackState, initial, joined
 from ensemble_mtl.train.step import Problem
+
+_KEPT: dict[tuple[object, ...], Prepared] = {}
+"""At most one."""
 
 
 def attempt(study: Study, planned: Mapping[str, Member], ids: Iterable[str], control: Control) -> None:
@@ -97,7 +100,7 @@ def _claims(study: Study, members: Sequence[Member]) -> list[Claim]:
 
 def _train(study: Study, members: Sequence[Member], control: Control, keeper: Keeper) -> None:
     first = members[0]
-    prepared = prepare.load(study, first.split)
+    prepared = _prepared(study, first.split)
     device = choose_device(study.config)
     problem = make_problem(
         study.config, prepared, first.subset, first.split, first.fraction, device, weighting=first.weighting
@@ -107,6 +110,20 @@ def _train(study: Study, members: Sequence[Member], control: Control, keeper: Ke
     for _, group in by_epoch:
         runs, states = zip(*group, strict=True)
         Stack(study, problem, prepared, list(runs), joined(states), control, keeper).train()
+
+
+def _prepared(study: Study, split: int) -> Prepared:
+    """The data of one split, kept for the worker's next shard while their files are the same."""
+    files = [study.data / bp_manifest.NAME, study.split(split)]
+    try:
+        stamps = tuple((found.st_ino, found.st_mtime_ns, found.st_size) for found in (path.stat() for path in files))
+    except OSError:
+        return prepare.load(study, split)  # says what is missing
+    key = (study.root, split, stamps)
+    if key not in _KEPT:
+        _KEPT.clear()
+        _KEPT[key] = prepare.load(study, split)
+    return _KEPT[key]
 
 
 def _start(study: Study, problem: Problem, member: Member, device: torch.device) -> tuple[MemberRun, StackState]:

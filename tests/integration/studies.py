@@ -131,7 +131,7 @@ def numbers(root: Path) -> Numbers:
     found = {}
     for name, path in results(root).items():
         record = json.loads(path.read_text())
-        probes = [{k: v for k, v in probe.items() if k != "seconds"} for probe in record["probes"]]
+        probes = [{k: v for k, v in probe.items() if not k.endswith("seconds")} for probe in record["probes"]]
         found[name] = (record["metrics"], record["epochs"], record["best_epoch"], probes)
     return found
 

@@ -27,7 +27,7 @@ STUDY = TINY.replace("epochs: [0, end]", "epochs: [0, 1, 2, end]").replace(
     "device: cpu,", "device: cpu, optimizer: {name: adam, lr: 0.1},"
 )
 """Probed after every epoch, and so restless that the best epoch is not always the last."""
-CLOCK = "seconds"
+CLOCK = ("seconds", "trace_seconds")
 
 
 @dataclass
@@ -75,11 +75,11 @@ def of(study: Study, subset: tuple[str, ...], seed: int = 0) -> Member:
 def recorded(study: Study, member: Member, epoch: int) -> dict[str, dict[str, Any]]:
     """What the study has measured itself, by task."""
     probes = json.loads(study.result(member).read_text())["probes"]
-    return {p["task"]: {k: v for k, v in p.items() if k != CLOCK} for p in probes if p["epoch"] == epoch}
+    return {p["task"]: {k: v for k, v in p.items() if k not in CLOCK} for p in probes if p["epoch"] == epoch}
 
 
 def told(called: Called) -> dict[str, dict[str, Any]]:
-    return {p["task"]: {k: v for k, v in p.items() if k != CLOCK} for p in json.loads(called.out)["probes"]}
+    return {p["task"]: {k: v for k, v in p.items() if k not in CLOCK} for p in json.loads(called.out)["probes"]}
 
 
 def files(study: Study) -> dict[Path, tuple[int, bytes]]:

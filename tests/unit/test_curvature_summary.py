@@ -33,7 +33,8 @@ def groups(*members: list[ProbeResult]) -> Groups:
 
 
 def alike(cosine: float) -> dict[str, float]:
-    return {"gradient_cosine": cosine, "eigenvector_overlap": 0.5, "wasserstein": 2.0, "energy_wasserstein": 0.25}
+    return {"gradient_cosine": cosine, "eigenvector_overlap": 0.5, "wasserstein": 2.0, "energy_wasserstein": 0.25,
+            "outlier_wasserstein": 1.0}  # fmt: skip
 
 
 def test_every_measure_has_its_mean_and_deviation_over_members() -> None:

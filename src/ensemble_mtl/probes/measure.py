@@ -74,6 +74,7 @@ def measure(
                 num_parameters=problem.layout.num_shared,
                 num_graphs=len(graphs),
                 seconds=(one.seconds + share) / len(state),
+                trace_seconds=share / len(state),
                 num_matvecs=one.num_products + int(trace.samples[t, m]),
                 pairs=alike[m][task],
                 **trace.values(t, m),

@@ -46,6 +46,18 @@ def wasserstein(first: FloatArray, first_weights: FloatArray, second: FloatArray
     return float(np.abs(np.cumsum(steps[order])[:-1]) @ np.diff(points[order]))
 
 
+def outlier_distance(first: FloatArray, second: FloatArray) -> float:
+    """Wasserstein-1 distance of two spectra's outliers, in units of the eigenvalues; NaN where one has none.
+
+    Args:
+        first: leading eigenvalues in order of magnitude, padded with NaN. If one task has fewer of them than
+            the other, that many of each are compared.
+        second: likewise.
+    """
+    common = min(np.isfinite(first).sum(), np.isfinite(second).sum())
+    return float(np.abs(np.sort(first[:common]) - np.sort(second[:common])).mean()) if common else float("nan")
+
+
 def spectral_distances(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> dict[str, float]:
     """Distances between two spectra, given as nodes and weights ``[S, K]`` of their quadratures.
 

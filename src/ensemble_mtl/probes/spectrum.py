@@ -13,7 +13,7 @@ from torch import Tensor
 from ensemble_mtl.probes.lanczos import Density
 from ensemble_mtl.probes.leading import Leading
 from ensemble_mtl.probes.operator import HessianOperator
-from ensemble_mtl.probes.pairs import cosine, overlap, spectral_distances
+from ensemble_mtl.probes.pairs import cosine, outlier_distance, overlap, spectral_distances
 from ensemble_mtl.probes.trace.base import Control
 
 Pairs = dict[str, dict[str, dict[str, float]]]
@@ -95,6 +95,8 @@ def pairs(spectra: Mapping[str, Spectrum]) -> list[Pairs]:
             distances = spectral_distances(
                 (one.nodes[m].numpy(), one.weights[m].numpy()), (other.nodes[m].numpy(), other.weights[m].numpy())
             )
+            outliers = outlier_distance(one.leading.values[m].cpu().numpy(), other.leading.values[m].cpu().numpy())
+            distances["outlier_wasserstein"] = outliers
             alike = {"gradient_cosine": float(cosines[m]), "eigenvector_overlap": float(overlaps[m]), **distances}
             found[m][first][second], found[m][second][first] = dict(alike), dict(alike)
     return found

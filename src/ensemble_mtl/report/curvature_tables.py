@@ -14,7 +14,8 @@ Row = dict[str, Any]
 
 _SHOWN = {
     "gradient_cosine": "Gradient cosine", "energy_wasserstein": "W1, energy-weighted", "wasserstein": "W1",
-    "eigenvector_overlap": "Eigenvector overlap", "trace_ratio": "Ratio of traces",
+    "outlier_wasserstein": "W1 of outliers", "eigenvector_overlap": "Eigenvector overlap",
+    "trace_ratio": "Ratio of traces",
 }  # fmt: skip
 _VERDICTS = {"falling": "gains where alike", "rising": "gains where unlike"}
 
@@ -38,8 +39,9 @@ def pairs(summary: Summary, *, last: bool = False) -> Table:
         "Mean ± sample standard deviation (ddof 1) over members; with respect to the shared parameters, on the probe "
         "set. Gradient cosine: of the two losses' gradients, below 0 they conflict. W1: Wasserstein-1 distance of the "
         "spectral densities; energy-weighted: weights times λ², each λ over its spectrum's largest |λ|, so that shapes "
-        "compare. Eigenvector overlap: of the spans of the leading eigenvectors, 1 if equal. Ratio of traces: first "
-        "over second, over the members (k/n) whose second trace is further from 0 than two of its standard errors."
+        "compare; of outliers: between the converged leading eigenvalues, as many of each. Eigenvector overlap: of the "
+        "spans of the leading eigenvectors, 1 if equal. Ratio of traces: first over second, over the members (k/n) "
+        "whose second trace is further from 0 than two of its standard errors."
     )
     if last and len({row["epoch"] for row in summary.get("curvature_pairs", [])}) > 1:
         caption += " Last snapshot; the report has all."

@@ -31,7 +31,7 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
             for rank, (value, residual) in enumerate(zip(probe.eigenvalues, probe.residuals, strict=True), start=1)
         ),
         (Cell("products"), Cell(f"{probe.num_matvecs}"), Cell("")),
-        (Cell("time"), Cell(seconds(probe.seconds)), Cell("")),
+        (Cell("time"), Cell(seconds(probe.seconds)), Cell(f"trace {seconds(probe.trace_seconds)}")),
     ]
     where = "before training" if probe.epoch == 0 else f"epoch {probe.epoch}"
     caption = (
@@ -44,7 +44,7 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
 
 def of_pairs(probes: Sequence[ProbeResult]) -> Table:
     """How much each two tasks are alike."""
-    measures = ("gradient_cosine", "wasserstein", "energy_wasserstein", "eigenvector_overlap")
+    measures = ("gradient_cosine", "wasserstein", "energy_wasserstein", "outlier_wasserstein", "eigenvector_overlap")
     rows = tuple(
         (
             Cell(f"{one.task}, {other.task}"),
@@ -53,10 +53,12 @@ def of_pairs(probes: Sequence[ProbeResult]) -> Table:
         for one, other in itertools.combinations(probes, 2)
     )
     caption = (
-        "W1: Wasserstein-1 distance of the spectra; energy-weighted: of their shapes, with weights ∝ λ². Overlap: of "
-        "the leading eigenvectors' spans, 1 if they are the same."
+        "W1: Wasserstein-1 distance of the spectra; energy-weighted: of their shapes, with weights ∝ λ²; of outliers: "
+        "between the converged leading eigenvalues, as many of each. Overlap: of the leading eigenvectors' spans, 1 if "
+        "they are the same."
     )
-    return Table("Pairs of tasks", caption, ("", "Gradient cosine", "W1", "Energy-weighted W1", "Overlap"), rows)
+    header = ("", "Gradient cosine", "W1", "Energy-weighted W1", "W1 of outliers", "Overlap")
+    return Table("Pairs of tasks", caption, header, rows)
 
 
 def _row(name: str, value: float, error: float = math.nan, note: str = "") -> tuple[Cell, Cell, Cell]:

@@ -181,7 +181,7 @@ def curvature(summary: Summary) -> Table:
     )
     caption = (
         "Hessian of each task's loss with respect to the shared parameters, heads held fixed. Trace: mean ± sample "
-        "standard deviation (ddof 1) over members; error of estimate: mean standard error of one member's Hutchinson "
+        "standard deviation (ddof 1) over members; error of estimate: mean standard error of one member's "
         "estimate; λ: mean smallest and largest Ritz value of Lanczos."
     )
     header = ("Task", "Epoch", "Trace", "Error of estimate", "λ min", "λ max", "n")

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from tolerances import ROUNDING, close
 
-from ensemble_mtl.probes.pairs import cosine, overlap, spectral_distances, wasserstein
+from ensemble_mtl.probes.pairs import cosine, outlier_distance, overlap, spectral_distances, wasserstein
 
 
 def test_cosine_of_gradients():
@@ -69,3 +69,12 @@ def test_the_bulk_at_zero_has_no_energy():
 def test_what_cannot_be_compared_is_not_a_number(broken):
     found = spectral_distances(broken, spectrum([0.0, 1.0, 2.0]))
     assert np.isnan(found["energy_wasserstein"])
+
+
+def test_distance_of_outliers_compares_as_many_of_each():
+    nan = float("nan")
+    first, second = np.array([-5.0, 3.0, 1.0]), np.array([4.0, -3.0, nan])
+    # -5 and 3 against -3 and 4: each is moved by 2 and 1
+    assert outlier_distance(first, second) == pytest.approx(1.5)
+    assert outlier_distance(first, first) == 0.0
+    assert np.isnan(outlier_distance(first, np.full(2, nan)))

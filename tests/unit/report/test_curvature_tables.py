@@ -49,7 +49,7 @@ def test_members_without_a_measure_are_counted() -> None:
     some["wasserstein"] = {"mean": None, "std": None, "members": 0}
     (cells,) = curvature_tables.pairs({"fractions": [1.0], "curvature_pairs": [{**row, **some}]}).rows
     assert [f"{cell.text} {cell.note}".strip() for cell in cells] == [
-        "H, C in HC", "0", "0.50 ± 0.10", "0.50 ± 0.10", "–", "0.50 ± 0.10", "2.00 (1/3)", "3",
+        "H, C in HC", "0", "0.50 ± 0.10", "0.50 ± 0.10", "–", "0.50 ± 0.10", "0.50 ± 0.10", "2.00 (1/3)", "3",
     ]  # fmt: skip
 
 
