@@ -28,12 +28,15 @@ def evaluate(
     parts = {"train": problem.train, "val": problem.val, "test": torch.as_tensor(prepared.split.test)}
     metrics: list[dict[str, PartErrors]] = [{task: {} for task in problem.model.spec.tasks} for _ in range(len(state))]
     predictions: list[dict[str, NDArray[np.float32]]] = [{} for _ in range(len(state))]
-    for part, graphs in parts.items():
-        outputs = predict(problem, state["best.parameters"], state["best.buffers"], graphs.to(problem.train.device))
-        for task, scaled in outputs.items():
+    together = torch.cat([graphs.to(problem.train.device) for graphs in parts.values()])
+    nodes = np.diff(prepared.store.node_ptr)
+    for task, outputs in predict(problem, state["best.parameters"], state["best.buffers"], together).items():
+        of_graph = nodes if task in problem.model.node_tasks else np.ones_like(nodes)
+        sizes = [int(of_graph[graphs.cpu().numpy()].sum()) for graphs in parts.values()]
+        for (part, graphs), scaled in zip(parts.items(), outputs.double().cpu().split(sizes, dim=1), strict=True):
             normalizer = prepared.normalizers[task]
             truth = part_targets(prepared.store, config.tasks[task].target, graphs.cpu().numpy())
-            for m, values in enumerate(scaled.double().cpu().numpy()):
+            for m, values in enumerate(scaled.numpy()):
                 physical = normalizer.inverse(values)
                 metrics[m][task][part] = errors(physical - truth, normalizer.scale)
                 if part == "test":

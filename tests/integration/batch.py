@@ -60,7 +60,7 @@ def wait_for_end(environment: Environment, config: Path, seconds: float = 240) -
         return not any(row["live"] for row in found.values())
 
     try:
-        wait_until(over, seconds, every=1.5)  # asking takes a process, and time from what is waited for
+        wait_until(over, seconds, every=4.0)  # asking takes a process, and time from what is waited for
     except AssertionError:
         logs = "".join(f"\n{path.name}:\n{path.read_text()}" for path in sorted(config.parent.rglob("jobs/*.log")))
         raise AssertionError(f"still there: {found}{logs}") from None

@@ -59,7 +59,7 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
         ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--port=6379"]
         ray += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=80000000"]
         space.start(*ray, f"--temp-dir={folder}/t", **variables)
-        wait_until(lambda: space.call("sh", "-c", "ss -ltn | grep -q :6379").code == 0)
+        wait_until(lambda: space.call("sh", "-c", "ss -ltn | grep -q :6379").code == 0, every=0.5)
         storm = [sys.executable, chaos.__file__, root, KILLS, 3, *run]
         done = space.call(*storm, seconds=900, **variables)
         assert done.code == 0, done.said()

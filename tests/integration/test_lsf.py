@@ -110,7 +110,7 @@ def test_fake_runs_an_array_with_its_cap_and_its_variables(lsf: Environment, tmp
         f'#!/bin/bash\n#BSUB -J "it[1-5]%2" -n 2\n#BSUB -o out.%J-%I\ntouch {tmp_path}/running$LSB_JOBINDEX\n{body}\n'
     )
     assert "Job <1> is submitted" in bsub(lsf, script).stdout
-    wait_until(lambda: bjobs(lsf, "1") == [f"{index}|DONE" for index in range(1, 6)], 30)
+    wait_until(lambda: bjobs(lsf, "1") == [f"{index}|DONE" for index in range(1, 6)], 60, every=0.5)
     assert (tmp_path / "5").read_text() == "it[5] 1 2 localhost localhost\n"
     assert max(map(int, (tmp_path / "most").read_text().split())) == 2
     assert "exit code 0" in (tmp_path / "queue/out.1-3").read_text()
@@ -120,7 +120,7 @@ def test_fake_warns_and_ends_at_the_limit(lsf: Environment, tmp_path: Path) -> N
     script = "#!/bin/bash\n#BSUB -W 2\n#BSUB -wa USR1 -wt 1\n"
     script += "".join(f"trap 'echo {name} >>{tmp_path}/told' {name}\n" for name in ("USR1", "USR2", "INT", "TERM"))
     bsub({**lsf, "FAKE_LSF_MINUTE": "2", "FAKE_LSF_KILL": "2"}, script + "while :; do sleep 0.1; done\n")
-    wait_until(lambda: bjobs(lsf, "1") == ["0|EXIT"], 60)
+    wait_until(lambda: bjobs(lsf, "1") == ["0|EXIT"], 60, every=0.5)
     assert (tmp_path / "told").read_text().split() == ["USR1", "USR2", "INT", "TERM"]
 
 
@@ -205,7 +205,7 @@ def test_ready_script_trains_the_study(lsf: Environment, undisturbed: Numbers, t
     config = write(tmp_path)
     done = bsub({**lsf, "CONFIG": str(config)}, (REPOSITORY / f"jobs/{name}.lsf").read_text())
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: all("DONE" in line or "EXIT" in line for line in bjobs(lsf, "1")), 240)
+    wait_until(lambda: all("DONE" in line or "EXIT" in line for line in bjobs(lsf, "1")), 240, every=2.0)
     said = "".join(path.read_text() for path in (tmp_path / "queue").glob("*.log"))
     assert all("DONE" in line for line in bjobs(lsf, "1")), said
     assert numbers(tmp_path / "studies/tiny") == undisturbed

@@ -76,7 +76,7 @@ def cluster(space: Namespace, hidden: Path) -> Iterator[dict[str, str]]:
         # a node deletes unused uploads in Ray's folder, which on one machine would be the other node's too
         own = f'for folder in {hidden} {folder}/t; do mount -t tmpfs none $folder; done; exec "$@"'
         mount = ["unshare", "--mount", "sh", "-c", own, "sh"]
-        wait_until(lambda: space.call("sh", "-c", f"ss -ltn | grep -q :{HEAD[-4:]}").code == 0)
+        wait_until(lambda: space.call("sh", "-c", f"ss -ltn | grep -q :{HEAD[-4:]}").code == 0, every=0.5)
         space.start(*mount, *common, f"--address={HEAD}", *ports, **variables)
         found = {**variables, "RAY_ADDRESS": HEAD}
         told = space.call(sys.executable, "-c", WAIT, **found)

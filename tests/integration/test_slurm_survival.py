@@ -59,7 +59,7 @@ def test_killed_rank_and_lost_node_are_survived(slurm: Environment, slurm_site: 
     rank = json.loads(next(root.glob("members/*/*/running.json")).read_text())["pid"]
     os.kill(rank, signal.SIGKILL)
     wait_until(lambda: restarts() == 1, every=1.0)
-    wait_until(lambda: jobs(slurm, config)[made["job"]]["state"] == "RUNNING", every=1.0)
+    wait_until(lambda: jobs(slurm, config)[made["job"]]["state"] == "RUNNING", every=3.0)
     nodes = mini_slurm.ask(slurm, "squeue", "--noheader", f"--jobs={made['job']}", "--format=%N").strip()
     node = mini_slurm.ask(slurm, "scontrol", "show", "hostnames", nodes).split()[-1]
     mini_slurm.ask(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")

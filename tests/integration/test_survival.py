@@ -278,7 +278,7 @@ def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
     config = write(tmp_path, LONG.replace("epochs: 60", "epochs: 100000"))
     running = start("run", config, "--no-report")
     try:
-        wait_until(lambda: status(config)["seconds_left_at_most"] is not None)
+        wait_until(lambda: status(config)["seconds_left_at_most"] is not None, every=0.5)
         found = status(config)
         assert found["running"] > 0
         assert found["seconds_left_at_most"] > 0
