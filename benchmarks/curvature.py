@@ -153,7 +153,7 @@ def run(rounds: int) -> str:
         for _ in range(EPOCHS):
             train_epoch(problem, state, torch.ones(1, len(TASKS)))
     untrained = StackState({**state.tensors, "parameters": fresh}, epoch=0)
-    return _table(problem, *_measure(problem, state, untrained, rounds))
+    return _table(problem, _measure(problem, state, untrained, rounds))
 
 
 @dataclass
