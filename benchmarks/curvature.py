@@ -7,6 +7,8 @@ measured and the rest reckoned, since each takes as long as the last. Memory is 
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import itertools
 import math
 import statistics
@@ -113,6 +115,8 @@ class Clock:
 
 def peak_of(function: Callable[[], Any]) -> float:
     """Peak of the process's memory above what it has now, in MiB."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     function()
