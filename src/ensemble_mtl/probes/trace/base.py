@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field, NonNegativeFloat
+
+from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -77,12 +80,28 @@ def spread(samples: list[float]) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum((x - mean) ** 2 for x in samples) / (count - 1))
 
 
+class Stopping(registry.Options):
+    """Stops when the standard error is below ``max(relative_error |tr|, norm_error ‖H‖_F)``.
+
+    ``probes.trace_samples`` is then the largest number of samples.
+
+    Attributes:
+        relative_error: as a share of the trace.
+        norm_error: as a share of the Frobenius norm, which decides where the trace is nearly zero.
+        pilot: samples from which the number of all samples follows.
+    """
+
+    relative_error: NonNegativeFloat = 0.02
+    norm_error: NonNegativeFloat = 0.002
+    pilot: Annotated[int, Field(ge=2)] = 10
+
+
 def two_stages(
     samples: Iterable[Tensor],
     known: Tensor,
-    pilot: int,
     most: int,
-    wanted: Callable[[int, int, float], float],
+    options: Stopping,
+    norms: Tensor,
     spent: int = 0,
 ) -> Trace:
     """``known`` plus the mean of as many samples as are needed, in two stages after Stein (1945).
@@ -94,12 +113,12 @@ def two_stages(
     Args:
         samples: each ``[T, M]``, float64, made when it is taken.
         known: ``[T, M]`` the trace without the samples' expectation.
-        pilot: samples of the first stage.
         most: samples at most.
-        wanted: task, member and an estimate of the trace to the standard error that is small enough.
+        options: when the standard error is small enough, and how many samples are the pilot.
+        norms: ``[T, M]`` ‖H‖_F.
         spent: forms that were evaluated before.
     """
-    pilot = min(pilot, most)
+    pilot = min(options.pilot, most)
     taken: list[list[list[float]]] = []
     places = list(itertools.product(range(known.shape[0]), range(known.shape[1])))
     needed: dict[tuple[int, int], int] = {}
@@ -108,7 +127,8 @@ def two_stages(
         if len(taken) == pilot:
             for t, m in places:
                 mean, deviation = spread([one[t][m] for one in taken])
-                error = wanted(t, m, float(known[t, m]) + mean)
+                trace = float(known[t, m]) + mean
+                error = max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
                 needed[t, m] = _needed(deviation, error, pilot, most)
         if needed and len(taken) >= max(needed.values()):
             break

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, NonNegativeFloat
-
-from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.probes.trace.base import Control, Trace, two_stages
+from ensemble_mtl.probes.trace.base import Control, Stopping, Trace, two_stages
 
 if TYPE_CHECKING:
     import torch
@@ -37,21 +34,10 @@ BLOCK = 10
 """Vectors whose shares are taken at once."""
 
 
-class Options(registry.Options):
-    """Stops when the standard error is below ``max(relative_error |tr|, norm_error ‖H‖_F)``.
-
-    ``probes.trace_samples`` is then the largest number of samples.
-
-    Attributes:
-        relative_error: as a share of the trace.
-        norm_error: as a share of the Frobenius norm, which decides where the trace is nearly zero.
-        pilot: samples from which the number of all samples follows.
-    """
+class Options(Stopping):
+    """When it stops."""
 
     name: Literal["deflated"] = "deflated"
-    relative_error: NonNegativeFloat = 0.02
-    norm_error: NonNegativeFloat = 0.002
-    pilot: Annotated[int, Field(ge=2)] = 10
 
 
 def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> Control:
@@ -74,7 +60,4 @@ def estimate(
     known = torch.stack([one.known for one in controls])
     samples = (forms.quadratic_forms(v) - shares[:, :, index] for index, v in enumerate(vectors))
 
-    def wanted(t: int, m: int, trace: float) -> float:
-        return max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
-
-    return two_stages(samples, known, options.pilot, shares.shape[2], wanted)
+    return two_stages(samples, known, shares.shape[2], options, norms)

@@ -10,13 +10,10 @@ Sources: Schraudolph 2002 (doi:10.1162/08997660260028683) for the parts; Glasser
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, NonNegativeFloat
-
-from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.probes.trace.base import Control, Trace, two_stages
+from ensemble_mtl.probes.trace.base import Control, Stopping, Trace, two_stages
 
 if TYPE_CHECKING:
     import torch
@@ -32,21 +29,10 @@ CHOICE = 4
 """Samples that decide whether the control variate is used."""
 
 
-class Options(registry.Options):
-    """Stops when the standard error is below ``max(relative_error |tr|, norm_error ‖H‖_F)``.
-
-    ``probes.trace_samples`` is then the largest number of samples.
-
-    Attributes:
-        relative_error: as a share of the trace.
-        norm_error: as a share of the Frobenius norm, which decides where the trace is nearly zero.
-        pilot: samples from which the number of all samples follows.
-    """
+class Options(Stopping):
+    """When it stops."""
 
     name: Literal["gauss_newton"] = "gauss_newton"
-    relative_error: NonNegativeFloat = 0.02
-    norm_error: NonNegativeFloat = 0.002
-    pilot: Annotated[int, Field(ge=2)] = 10
 
 
 def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> Control:
@@ -72,11 +58,8 @@ def estimate(
                 form, part = forms.with_gauss_newton(v)
                 yield form - torch.where(helps, part, 0.0)
 
-    def wanted(t: int, m: int, trace: float) -> float:
-        return max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
-
     known = torch.zeros_like(norms, dtype=torch.float64) if exact is None else torch.where(helps, exact, 0.0)
-    return two_stages(samples(), known, options.pilot, most - spent, wanted, spent)
+    return two_stages(samples(), known, most - spent, options, norms, spent)
 
 
 def _helps(pairs: Sequence[tuple[Tensor, Tensor]], norms: Tensor) -> Tensor:
