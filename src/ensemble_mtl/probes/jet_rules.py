@@ -74,7 +74,7 @@ def _linear_channel(step: Step, jets: Jets, channel: int) -> Sequence[Tensor | N
         return torch.zeros_like(value) if derivative is None else derivative
 
     args = [term(value) if place in places else value for place, value in enumerate(step.args)]
-    if step.name.removeprefix("aten.") in _FILLS:
+    if step.name.removeprefix("aten.") in FILLS:
         args[2:] = [0.0]
     if not alive:
         return [None] * len(step.outputs)
@@ -205,12 +205,14 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
 _TERMS = {"index_add.default": (0, 3), "where.self": (1, 2)}
 """Places of the terms in which an operation is linear, where that is not the first alone."""
 
-_SHAPES = {
+SHAPES = {
     "view.default", "_unsafe_view.default", "expand.default", "transpose.int", "permute.default", "t.default",
     "unsqueeze.default", "squeeze.dim", "select.int", "slice.Tensor", "split_with_sizes.default", "split.Tensor",
     "clone.default", "alias.default", "_to_copy.default", "cat.default", "stack.default", "gather.default",
     "index_select.default", "take.default", "repeat.default",
 }  # fmt: skip
+"""Operations that move values and change none."""
+
 _SUMS = {
     "neg.default", "mean.default", "mean.dim", "sum.default", "sum.dim_IntList", "index_add.default", "where.self",
 }  # fmt: skip
@@ -218,11 +220,11 @@ _CONSTANTS = {
     "detach.default", "new_zeros.default", "new_ones.default", "new_full.default", "zeros_like.default",
     "ones_like.default", "full_like.default",
 }  # fmt: skip
-_FILLS = {"constant_pad_nd.default", "masked_fill.Scalar"}
+FILLS = {"constant_pad_nd.default", "masked_fill.Scalar"}
 """Linear but for a constant, the third argument."""
 
 _RULES: dict[frozenset[str], Rule] = {
-    frozenset(_SHAPES | _SUMS | _FILLS): _linear,
+    frozenset(SHAPES | _SUMS | FILLS): _linear,
     frozenset(_CONSTANTS): _constant,
     frozenset({"add.Tensor", "sub.Tensor"}): _added,
     frozenset({"mul.Tensor", "bmm.default", "mm.default"}): _bilinear,

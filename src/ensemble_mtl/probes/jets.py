@@ -33,19 +33,19 @@ class SecondDerivative:
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], point: Tensor) -> None:
-        self._tape = Tape(function, point)
-        self._rules = [rule_of(step) for step in self._tape.steps]
+        self.tape = Tape(function, point)
+        self._rules = [rule_of(step) for step in self.tape.steps]
 
     @torch.no_grad()
     def __call__(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``v [M, P]`` to value, first and second derivative, of one shape."""
-        jets: Jets = {id(self._tape.point): (v, None)}
-        for step, rule in zip(self._tape.steps, self._rules, strict=True):
+        jets: Jets = {id(self.tape.point): (v, None)}
+        for step, rule in zip(self.tape.steps, self._rules, strict=True):
             outputs = rule(step, jets)
             jets.update((id(out), jet) for out, jet in zip(step.outputs, outputs, strict=True))
             for name in step.finished:
                 jets.pop(name, None)
-        value = self._tape.value
+        value = self.tape.value
         first, second = jets.get(id(value), NOTHING)
         nothing = torch.zeros_like(value)
         return value, nothing if first is None else first, nothing if second is None else second

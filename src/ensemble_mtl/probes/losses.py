@@ -11,6 +11,7 @@ from torch import Tensor
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.models.model import Outputs
+from ensemble_mtl.models.spec import SHARED_PREFIX
 from ensemble_mtl.probes.forms import Residuals
 from ensemble_mtl.probes.operator import LossFunction
 from ensemble_mtl.train.loss import task_losses
@@ -59,6 +60,7 @@ def residuals(
             columns.append((difference if mask is None else difference * mask).flatten(1))
         return torch.cat(columns, dim=1)
 
+    shapes = [spec.shape for name, spec in problem.layout.specs.items() if name.startswith(SHARED_PREFIX)]
     for some in graphs.split(size):
         batch = problem.table.batch(some)
         of_node = _graph_of_node(batch)
@@ -69,6 +71,7 @@ def residuals(
             torch.cat([torch.full_like(place, number) for number, place in enumerate(places)]),
             torch.cat(places),
             torch.cat([_signs(some, of_node) if place is of_node else torch.ones_like(place) for place in places]),
+            shapes,
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 @dataclass
@@ -65,6 +65,29 @@ class Tape(TorchDispatchMode):
         last.pop(id(self.value), None)
         for name, step in last.items():
             step.finished.append(name)
+
+    def replay(self, constants: Container[int], kept: Container[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Do it again, now with gradients.
+
+        Args:
+            constants: ids of tensors that are left as they are.
+            kept: ids of those that are returned.
+
+        Returns:
+            the value, and by their ids the tensors that are kept; the value can be differentiated by them.
+        """
+        values: dict[int, Tensor] = {}
+        with torch.enable_grad():
+            for step in self.steps:
+                if all(id(out) in constants for out in step.outputs):
+                    continue
+                args, kwargs = tree_map(lambda leaf: values.get(id(leaf), leaf), (step.args, step.kwargs))
+                found = [leaf for leaf in tree_leaves(step.function(*args, **kwargs)) if isinstance(leaf, Tensor)]
+                for out, again in zip(step.outputs, found, strict=True):
+                    if id(out) in kept and not again.requires_grad:
+                        again.requires_grad_()
+                    values[id(out)] = again
+        return values[id(self.value)], {name: values[name] for name in values if name in kept}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

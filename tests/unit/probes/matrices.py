@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ensemble_mtl import registry
 from ensemble_mtl.probes import lanczos
-from ensemble_mtl.probes.forms import ProductForms
+from ensemble_mtl.probes.forms import Forms, ProductForms
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.operator import DenseOperator
 from ensemble_mtl.probes.trace.base import Trace
@@ -45,15 +45,45 @@ def density_of(
     return module.estimate(module.Options(name=name, **options), num_steps, runs, operator, stream(seed))
 
 
+class PartlyKnown(ProductForms):
+    """Of matrices whose part C = 2 Σ c cᵀ is known.
+
+    Args:
+        operator: of the matrices.
+        rows: ``[M, n, P]`` c.
+        cost: of tr C, in forms.
+    """
+
+    def __init__(self, operator: DenseOperator, rows: Tensor, cost: float = 0.0) -> None:
+        super().__init__([operator])
+        self.rows, self.cost, self.asked = rows, cost, 0
+
+    def with_gauss_newton(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        return self.quadratic_forms(v), 2 * (self.rows @ v[:, :, None]).square().sum((1, 2))[None]
+
+    def gauss_newton_cost(self) -> float:
+        return self.cost
+
+    def gauss_newton_trace(self) -> Tensor:
+        self.asked += 1
+        return 2 * self.rows.square().sum((1, 2))[None]
+
+
 def trace_of(
-    operator: DenseOperator, name: str, krylov: lanczos.Tridiagonal, most: int, seed: int = 0, **options
+    operator: DenseOperator,
+    name: str,
+    krylov: lanczos.Tridiagonal,
+    most: int,
+    seed: int = 0,
+    forms: Forms | None = None,
+    **options,
 ) -> Trace:
     """The trace by the estimator ``name``, of one task."""
     module = registry.load("probes.trace", name)
     chosen = module.Options(name=name, **options)
     control = module.control(chosen, krylov, signs(operator, most, seed))
     norms = (operator.matrices.double().square().sum((1, 2)).sqrt())[None]
-    forms = ProductForms([operator])
+    forms = forms or ProductForms([operator])
     return module.estimate(chosen, signs(operator, most, seed), forms, [control], norms)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from matrices import density_of, krylov_of, signs, trace_of, trained, with_spectrum
+from matrices import PartlyKnown, density_of, krylov_of, signs, trace_of, trained, with_spectrum
 from scipy import stats
 from tolerances import ROUNDING, close
 
@@ -77,6 +77,43 @@ def test_intervals_cover_what_they_say(estimator, values, options):
         inside += abs(found.value.item() - exact) < stats.t.ppf(0.975, found.degrees.item()) * found.sem.item()
     assert 0.93 <= inside / 800 <= 0.97
     assert len(samples) > 5 or options.get("relative_error") is None  # it did stop by its own error
+
+
+def partly_known(size: int, known: float = 3.0, cost: float = 0.0) -> tuple[DenseOperator, PartlyKnown]:
+    """A small bulk of both signs and a known part of four directions, whose trace is about 8 ``known``² ``size``."""
+    rows = known * torch.randn(1, 4, size, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    operator = DenseOperator(with_spectrum(torch.linspace(-1, 1.5, size)) + 2 * rows.mT @ rows)
+    return operator, PartlyKnown(operator, rows, cost)
+
+
+@pytest.mark.parametrize("error", [2e-4, 1e-9])
+def test_intervals_with_a_known_part_cover_what_they_say(error):
+    """As above; whether the known part is used, each repetition decides anew."""
+    operator, forms = partly_known(60)
+    krylov, exact = krylov_of(operator, 1), operator.matrices.diagonal(dim1=1, dim2=2).sum().item()
+    inside = 0
+    for seed in range(800):
+        found = trace_of(operator, "gauss_newton", krylov, 30, seed, forms, relative_error=error, norm_error=0.0)
+        inside += abs(found.value.item() - exact) < stats.t.ppf(0.975, found.degrees.item()) * found.sem.item()
+    assert 0.93 <= inside / 800 <= 0.97
+    assert forms.asked == 800
+
+
+def test_a_known_part_is_used_where_it_is_worth_its_trace():
+    plain = trace_of(*(partly_known(60)[:1]), "hutchinson", krylov_of(partly_known(60)[0], 1), 500)
+    operator, forms = partly_known(60)
+    krylov = krylov_of(operator, 1)
+    found = trace_of(operator, "gauss_newton", krylov, 500, 0, forms)
+    assert forms.asked == 1
+    assert found.samples.item() < plain.samples.item() / 5
+    for cost in (1000.0, float("inf")):
+        operator, forms = partly_known(60, cost=cost)
+        dear = trace_of(operator, "gauss_newton", krylov, 500, 0, forms)
+        assert forms.asked == 0
+        assert dear.samples.item() > plain.samples.item() / 3
+    operator, forms = partly_known(60, known=0.001)
+    trace_of(operator, "gauss_newton", krylov, 500, 0, forms)
+    assert forms.asked == 0
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])

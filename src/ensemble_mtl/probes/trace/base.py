@@ -121,28 +121,36 @@ def two_stages(
     pilot = min(options.pilot, most)
     taken: list[list[list[float]]] = []
     places = list(itertools.product(range(known.shape[0]), range(known.shape[1])))
-    needed: dict[tuple[int, int], int] = {}
+    counts = torch.full(known.shape, most)
     for sample in samples:
         taken.append(sample.tolist())
         if len(taken) == pilot:
-            for t, m in places:
-                mean, deviation = spread([one[t][m] for one in taken])
-                trace = float(known[t, m]) + mean
-                error = max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
-                needed[t, m] = _needed(deviation, error, pilot, most)
-        if needed and len(taken) >= max(needed.values()):
+            counts = needed(taken, known, options, norms, most)
+        if len(taken) >= pilot and len(taken) >= int(counts.max()):
             break
-    value, sem, counts = torch.empty_like(known), torch.empty_like(known), torch.empty_like(known, dtype=torch.int64)
+    value, sem = torch.empty_like(known), torch.empty_like(known)
     for t, m in places:
-        own = [one[t][m] for one in taken[: needed[t, m]]]
+        own = [one[t][m] for one in taken[: int(counts[t, m])]]
         value[t, m] = float(known[t, m]) + spread(own)[0]
         sem[t, m] = spread(own[:pilot])[1] / math.sqrt(len(own))
-        counts[t, m] = len(own) + spent
-    return Trace(value, sem, torch.full_like(counts, pilot - 1), counts)
+    return Trace(value, sem, torch.full_like(counts, pilot - 1), counts + spent)
 
 
-def _needed(deviation: float, wanted: float, pilot: int, most: int) -> int:
-    """Samples after which the standard error is as small as asked."""
-    if not math.isfinite(deviation) or deviation <= wanted * math.sqrt(pilot):
-        return pilot
-    return most if wanted == 0 else min(most, math.ceil((deviation / wanted) ** 2))
+def needed(pilot: list[list[list[float]]], known: Tensor, options: Stopping, norms: Tensor, most: int) -> Tensor:
+    """``[T, M]`` samples after which the standard error is as small as asked, at least those of the pilot.
+
+    Args:
+        pilot: its samples, ``[T][M]`` each.
+        known: see :func:`two_stages`.
+        options: likewise.
+        norms: likewise.
+        most: likewise.
+    """
+    counts = torch.full(known.shape, len(pilot))
+    for t, m in itertools.product(range(known.shape[0]), range(known.shape[1])):
+        mean, deviation = spread([one[t][m] for one in pilot])
+        trace = float(known[t, m]) + mean
+        wanted = max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
+        if math.isfinite(deviation) and deviation > wanted * math.sqrt(len(pilot)):
+            counts[t, m] = most if wanted == 0 else min(most, math.ceil((deviation / wanted) ** 2))
+    return counts

@@ -1,9 +1,9 @@
 """Trace with the Gauss-Newton part of the Hessian as control variate; needs no Lanczos run.
 
 Of a squared error H = 2 Σ ∇r ∇rᵀ + 2 Σ r ∇²r. The first part makes the outliers of a trained network, and
-with them nearly all of the variance of Hutchinson's estimator; its trace 2 Σ ‖∇r‖² is exact from one
-gradient per graph and task, and its form 2 Σ (∇r·v)² comes out of the pass that gives vᵀHv. Whether it helps a
-task is decided by samples that are not used again; where it does not, this is Hutchinson's estimator.
+with them nearly all of the variance of Hutchinson's estimator; its trace 2 Σ ‖∇r‖² is exact from the
+gradients of single graphs, and its form 2 Σ (∇r·v)² comes out of the pass that gives vᵀHv. Whether it is worth
+its cost is decided task by task from samples that are not used again; where not, this is Hutchinson's estimator.
 Sources: Schraudolph 2002 (doi:10.1162/08997660260028683) for the parts; Glasserman 2003, 4.1, for control variates.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.probes.trace.base import Control, Stopping, Trace, two_stages
+from ensemble_mtl.probes.trace.base import Control, Stopping, Trace, needed, two_stages
 
 if TYPE_CHECKING:
     import torch
@@ -47,24 +47,31 @@ def estimate(
     most = controls[0].shares.shape[1]
     left = iter(vectors)
     spent = CHOICE if most >= CHOICE + 2 else 0
-    helps = _helps([forms.with_gauss_newton(next(left)) for _ in range(spent)], norms)
-    exact = forms.gauss_newton_trace() if helps.any() else None
+    helps = _helps([forms.with_gauss_newton(next(left)) for _ in range(spent)], forms, options, norms, most)
+    known = torch.zeros_like(norms, dtype=torch.float64)
+    if helps.any():
+        known = torch.where(helps, forms.gauss_newton_trace(), known)
 
     def samples() -> Iterator[Tensor]:
         for v in left:
-            if exact is None:
-                yield forms.quadratic_forms(v)
-            else:
+            if helps.any():
                 form, part = forms.with_gauss_newton(v)
                 yield form - torch.where(helps, part, 0.0)
+            else:
+                yield forms.quadratic_forms(v)
 
-    known = torch.zeros_like(norms, dtype=torch.float64) if exact is None else torch.where(helps, exact, 0.0)
     return two_stages(samples(), known, most - spent, options, norms, spent)
 
 
-def _helps(pairs: Sequence[tuple[Tensor, Tensor]], norms: Tensor) -> Tensor:
-    """``[T, M]`` whether vᵀHv varies less without vᵀCv."""
+def _helps(pairs: Sequence[tuple[Tensor, Tensor]], forms: Forms, options: Options, norms: Tensor, most: int) -> Tensor:
+    """``[T, M]`` whether fewer samples are needed without vᵀCv, by more than tr C costs; or else the error is less."""
     if not pairs:
         return torch.zeros_like(norms, dtype=torch.bool)
     form, part = (torch.stack(column) for column in zip(*pairs, strict=True))
-    return (form - part).var(0) < form.var(0)
+    helps = (form - part).var(0) < form.var(0)
+    if helps.any():
+        zero = torch.zeros_like(norms, dtype=torch.float64)
+        plain = needed(form.tolist(), zero, options, norms, most)
+        reduced = needed((form - part).tolist(), part.mean(0), options, norms, most)
+        helps &= (reduced == most) | (plain - reduced > forms.gauss_newton_cost())
+    return helps

@@ -1,0 +1,106 @@
+"""Squared norms of single graphs' gradients from one pass, against the gradients of one graph after another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import network, random_like, shared
+from tolerances import DERIVATIVE, close
+from torch import Tensor
+
+from ensemble_mtl.probes import losses
+from ensemble_mtl.probes.gradient_norms import GradientNorms, NotSeparableError
+from ensemble_mtl.probes.tape import Tape
+
+POINT = torch.linspace(-1, 1.2, 2 * 21, dtype=torch.float64).view(2, 21)
+SHAPES = [(3, 4), (3,), (2, 3)]
+GRAPH = torch.tensor([0, 0, 1, 2, 2, 2])
+ROWS = random_like(torch.empty(1, 6, 4, dtype=torch.float64))
+
+
+def norms_of(function, graph: Tensor = GRAPH, point: Tensor = POINT, shapes=SHAPES) -> Tensor:
+    return GradientNorms(Tape(function, point), shapes, graph).squares(torch.ones(len(graph)))
+
+
+def one_by_one(function, graph: Tensor = GRAPH, point: Tensor = POINT) -> Tensor:
+    rows = torch.autograd.functional.jacobian(lambda p: function(p).sum(0), point).movedim(0, 1)
+    return sum(rows[:, graph == number].sum(1).square().sum(1) for number in graph.unique())
+
+
+def parts(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    weight, bias, rest = p.split([12, 3, 6], dim=1)
+    return weight.view(-1, 3, 4), bias, rest
+
+
+def layer(p: Tensor) -> Tensor:
+    weight, bias, _ = parts(p)
+    return torch.tanh(bias[:, None].baddbmm(ROWS.expand(len(p), -1, -1), weight.mT))
+
+
+def reused(p: Tensor) -> Tensor:
+    """One weight whole, and in pieces that stand beside others."""
+    weight, bias, rest = parts(p)
+    hidden = layer(p)
+    both = torch.cat([weight[:, :, :3], rest.view(-1, 2, 3)], dim=1)
+    z = torch.tanh(hidden) @ both.mT
+    return (z * z).sum(-1) + (hidden * bias[:, None]).sum(-1)
+
+
+def padded(p: Tensor) -> Tensor:
+    weight = torch.nn.functional.pad(parts(p)[0], (0, 0, 0, 2))
+    return (ROWS.expand(len(p), -1, -1) @ weight.mT).pow(3).sum(-1)
+
+
+FUNCTIONS = {
+    "layer": lambda p: layer(p).sum(-1),
+    "twice": reused,
+    "padded": padded,
+    "products": lambda p: torch.addcmul(p[:, None, 15:18], layer(p), p[:, None, 18:]).square().sum(-1),
+    "differences": lambda p: (layer(p) - p[:, None, 15:18]).pow(3).sum(-1) + (p[:, None, 18:] - layer(p)).exp().sum(-1),
+    "not of all parameters": lambda p: (ROWS[..., :3] * p[:, None, 12:15]).tanh().sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_norms_are_those_of_the_gradients(name):
+    close(norms_of(FUNCTIONS[name]), one_by_one(FUNCTIONS[name]), rtol=DERIVATIVE)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_of_a_graph_network(share):
+    problem, state = network("graph_network", "molecules", [1, 2])
+    point, tasks = shared(problem, state), ["H", "C"]
+    (whole,) = losses.residuals(problem, state, tasks, torch.arange(6), 6)
+    for task in range(2):
+        own = whole.task == task
+
+        def function(p: Tensor, own: Tensor = own) -> Tensor:
+            return whole.function(p)[:, own]
+
+        found = norms_of(function, whole.graph[own], point, whole.shapes)
+        close(found, one_by_one(function, whole.graph[own], point), rtol=DERIVATIVE)
+
+
+@pytest.mark.parametrize(
+    ("what", "function"),
+    [
+        ("graphs couple", lambda p: layer(p).sum(-1) * layer(p).sum()),
+        ("graphs couple", lambda p: layer(p).cumsum(1).sum(-1)),
+        ("parameters in aten.tanh", lambda p: layer(p).sum(-1) + p.tanh().sum()),
+        ("a product of parameters", lambda p: ROWS[..., 0] * (p[:, None, :3] * p[:, None, 3:6]).sum(-1)),
+        ("differ by row", lambda p: (p[:, :6, None] * ROWS).sum(-1)),
+        ("another arrangement", lambda p: (ROWS.expand(2, -1, -1) @ p[:, :12].view(-1, 4, 3)).tanh().sum(-1)),
+        ("more than 64", lambda p: layer(p).sum(-1).repeat(1, 12)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_told_apart_is_refused(what, function):
+    with pytest.raises(NotSeparableError, match=what):
+        norms_of(function, torch.arange(72) if "64" in what else GRAPH)
+
+
+def test_a_member_of_nan_disturbs_no_other():
+    point = torch.cat([torch.full_like(POINT[:1], float("nan")), POINT[:1]])
+    found = norms_of(FUNCTIONS["layer"], point=point)
+    assert found[0].isnan()
+    assert torch.equal(found[1], norms_of(FUNCTIONS["layer"], point=POINT[:1])[0])
