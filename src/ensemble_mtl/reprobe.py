@@ -113,6 +113,11 @@ def reprobe(
     # in the order of the subset, since the study has them so
     chosen = [task for task in member.subset if task in (tasks or member.subset)]
     (found,) = measure(problem, at(saved, weights), settings, chosen, tell)
+    if absent := [task for task in chosen if all(one.task != task for one in found)]:
+        raise StudyError(
+            f"probes.graphs: none of the {settings.graphs} training graphs of the probe set has a label of "
+            f"{', '.join(absent)}; take more graphs, or other tasks"
+        )
     return Reprobed(
         study=study,
         member=member,

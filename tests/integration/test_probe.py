@@ -17,9 +17,10 @@ import pytest
 import torch
 from studies import TINY, write
 
-from ensemble_mtl import config_file, prepare, results, shard, study_files
+from ensemble_mtl import config_file, gather, prepare, results, shard, study_files
 from ensemble_mtl.cli.main import main
 from ensemble_mtl.plan import Member
+from ensemble_mtl.report import tables
 from ensemble_mtl.stack import Control
 from ensemble_mtl.study import Study
 
@@ -253,3 +254,36 @@ def test_another_configuration_or_other_data_are_refused(copied: Study) -> None:
     split = copied.split(0)
     split.write_text(json.dumps({**json.loads(split.read_text()), "data_sha256": "1" * 64}))
     refused(probe(copied.folder(member)), "made for other data than")
+
+
+RARE = """
+name: rare
+data: {name: smiles, path: molecules.csv, smiles: smiles, targets: {a: eV, b: eV}}
+graph: {node_features: one_hot, elements: found}
+tasks: {A: {target: a}, B: {target: b}}
+subsets: [[A, B]]
+seeds: 1
+split: {name: random, fractions: [0.6, 0.2, 0.2]}
+normalize: {method: standard, fit_on: train}
+model: {conv: gin, layers: 1, width: 3, heads: [3]}
+train: {epochs: 1, batch_size: 8, device: cpu, optimizer: {name: adam, lr: 0.01}}
+probes: {epochs: [0, end], graphs: 3, trace_samples: 3, lanczos_steps: 3}
+launch: {launcher: local}
+"""
+
+
+def test_a_task_without_a_label_in_the_probe_set_has_no_curvature(tmp_path: Path) -> None:
+    """Rather than one of 0. Four fifths of the rows have no b; some split leaves the three probed without one."""
+    rows = [f"{'C' * (n + 1)}O,{n},{n * n % 7 if n % 5 == 0 else ''}" for n in range(60)]
+    (tmp_path / "molecules.csv").write_text("smiles,a,b\n" + "\n".join(rows) + "\n")
+    rare = trained(tmp_path, RARE, lambda member: True)
+    (member,) = rare.members()
+    probed = {one.task for one in results.read(rare.folder(member)).probes}
+    assert probed == {"A"}, "the three graphs of this split have a label of B; take another seed for the split"
+    (table,) = [table for table in tables.all_tables(gather.gather(rare)) if table.title.startswith("Curvature of")]
+    assert "None of B: no graph of the probe set has a label" in table.caption
+    called = probe(rare.checkpoint(member))
+    assert called.code == 2
+    assert "none of the 3 training graphs of the probe set has a label of B" in called.err
+    assert probe(rare.checkpoint(member), "--task", "A").code == 0
+    assert probe(rare.checkpoint(member), "--graphs", 20).code == 0

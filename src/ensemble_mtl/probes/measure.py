@@ -19,7 +19,7 @@ from ensemble_mtl.probes.spectrum import Spectrum, pairs
 from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.step import Problem
+from ensemble_mtl.train.step import Problem, num_labels
 
 
 def probe_set(problem: Problem, size: int) -> Tensor:
@@ -50,9 +50,12 @@ def measure(
         tell: told of each of the T + 1 steps when it begins.
 
     Returns:
-        for each member, one result per task.
+        for each member, one result per task that has a label in the probe set.
     """
     graphs = probe_set(problem, config.graphs)
+    tasks = [task for task in tasks if _has_labels(problem, task, graphs)]
+    if not tasks:
+        return [[] for _ in range(len(state))]
     spectra = []
     for task in tasks:
         tell(f"spectrum of {task}")
@@ -84,6 +87,11 @@ def measure(
         ]
         for m in range(len(state))
     ]
+
+
+def _has_labels(problem: Problem, task: str, graphs: Tensor) -> bool:
+    batch = problem.table.batch(graphs)
+    return bool(num_labels(batch.targets[task], batch.labelled.get(task)))
 
 
 def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: str, graphs: Tensor) -> Spectrum:

@@ -184,6 +184,9 @@ def curvature(summary: Summary) -> Table:
         "standard deviation (ddof 1) over members; error of estimate: mean standard error of one member's "
         "estimate; λ: mean smallest and largest Ritz value of Lanczos."
     )
+    learned = dict.fromkeys(cell["task"] for cell in summary["cells"] if cell["members"])
+    if absent := [task for task in learned if all(row["task"] != task for row in summary["curvature"])]:
+        caption += f" None of {', '.join(absent)}: no graph of the probe set has a label; raise probes.graphs."
     header = ("Task", "Epoch", "Trace", "Error of estimate", "λ min", "λ max", "n")
     return Table("Curvature of the shared parameters", caption, header, rows)
 
