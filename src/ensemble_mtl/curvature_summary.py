@@ -23,16 +23,14 @@ MISMATCH = {
 }  # fmt: skip
 """What is taken for mismatch; a measure that is 1 for equal tasks is turned around."""
 _ALIKE = ("gradient_cosine", "eigenvector_overlap")
-_TOLD = 2.0
-"""A trace within so many standard errors of 0 divides nothing."""
 
 
 def pairs(groups: Groups, *, ends: bool) -> list[Row]:
     """One row per (subset, fraction, pair of its tasks, epoch): every measure's spread over members.
 
     A measure is ``{"mean", "std", "members"}`` (std with ddof 1), over the members that have it:
-    ``trace_ratio`` (first over second, with its sign) is left out where the second trace is not told from 0 by
-    two of its standard errors. ``trace_difference`` is |t₁ − t₂| / (|t₁| + |t₂|), between 0 and 1, and 1 where
+    ``trace_ratio`` (first over second, with its sign) is left out where 0 lies in the 95 % interval of the second
+    trace. ``trace_difference`` is |t₁ − t₂| / (|t₁| + |t₂|), between 0 and 1, and 1 where
     the signs differ.
 
     Args:
@@ -93,9 +91,15 @@ def _measures(one: ProbeResult, other: ProbeResult) -> dict[str, float]:
     a, b = one.trace, other.trace
     return {
         **{name: known.get(name, float("nan")) for name in PROBED},
-        "trace_ratio": a / b if abs(b) > _TOLD * other.trace_sem else float("nan"),
+        "trace_ratio": a / b if _told_from_0(other) else float("nan"),
         "trace_difference": abs(a - b) / (abs(a) + abs(b)) if a or b else float("nan"),
     }
+
+
+def _told_from_0(probe: ProbeResult) -> bool:
+    """Whether 0 lies outside the trace's 95 % interval."""
+    errors = statistics.t_quantile(probe.trace_degrees) if probe.trace_degrees else 2.0
+    return abs(probe.trace) > errors * probe.trace_sem
 
 
 def _spread(values: list[float]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class ProbeResult:
         eigenvalues: the leading ones that converged, by magnitude.
         residuals: ‖Hv − λv‖ of each; an eigenvalue lies as near.
         trace_seconds: the part of ``seconds`` that went into the trace, which all tasks share alike.
+        reduction: whether the loss is the mean or the sum over the probe set's labels.
         pairs: other task -> ``gradient_cosine``, ``eigenvector_overlap``, ``wasserstein``,
             ``energy_wasserstein``, ``outlier_wasserstein`` (see :mod:`ensemble_mtl.probes.pairs`).
     """
@@ -76,6 +77,7 @@ class ProbeResult:
     eigenvalues: list[float] = field(default_factory=list)
     residuals: list[float] = field(default_factory=list)
     trace_seconds: float = float("nan")
+    reduction: str = "mean"
     pairs: dict[str, dict[str, float]] = field(default_factory=dict)
 
 

@@ -194,14 +194,16 @@ class ProbeConfig(Section):
     """When to probe: 0 is before training, ``end`` is the member's last epoch."""
     graphs: PositiveInt = 64
     """Size of the fixed probe set, drawn from the training part."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of the squared errors over the labels of the probe set."""
     trace: TraceOptions = "hutchinson"
     """Estimator of the trace."""
     trace_samples: PositiveInt = 100
     """Random vectors for the trace; the most of them, for an estimator that stops by itself."""
     density: DensityOptions = "quadrature"
     """Estimator of the spectral density."""
-    lanczos_steps: PositiveInt = 30
-    """Steps of a Lanczos run."""
+    lanczos_steps: Annotated[int, Field(ge=2)] = 30
+    """Steps of a Lanczos run; one would say nothing of ‖H‖_F."""
     lanczos_starts: PositiveInt = 1
     """Runs from start vectors of their own; their spread is the error, so one run has none."""
     leading: PositiveInt = 5

@@ -100,10 +100,15 @@ def spread(values: Sequence[float]) -> Spread:
 
 def interval(mean: float, sem: float, n: int) -> tuple[float, float]:
     """Two-sided 95 % t interval of a mean of ``n`` independent normal values."""
+    half = t_quantile(n - 1) * sem
+    return mean - half, mean + half
+
+
+def t_quantile(degrees: int) -> float:
+    """Of Student's t: half the width of a two-sided 95 % interval, in standard errors."""
     from scipy.special import stdtrit
 
-    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * sem
-    return mean - half, mean + half
+    return float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
 
 
 def ratio(numerator: Sequence[Spread], denominator: Spread) -> tuple[float, float | None] | None:

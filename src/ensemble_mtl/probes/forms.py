@@ -16,8 +16,9 @@ from ensemble_mtl.probes.jets import SecondDerivative
 from ensemble_mtl.probes.operator import Operator
 
 COST_AT_ONCE = 8
+"""Of the squared norms of all gradients, in quadratic forms of all tasks."""
 COST_OF_ONE = 0.25
-"""Of the gradients of one graph and task."""
+"""Of the gradient of one graph and task, likewise."""
 
 
 @dataclass(frozen=True)

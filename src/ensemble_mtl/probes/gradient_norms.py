@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from ensemble_mtl.probes.jet_rules import FILLS, SHAPES
+from ensemble_mtl.probes.jet_rules import SHAPES
 from ensemble_mtl.probes.tape import Step, Tape
 from ensemble_mtl.rounding import product
 
@@ -90,7 +90,7 @@ class GradientNorms:
             inputs = [id(tensor) for tensor in step.inputs]
             arranged = all(name in codes or name not in dependent for name in inputs)
             name = step.name.removeprefix("aten.")
-            if arranged and name in SHAPES | FILLS:
+            if arranged and name in _ARRANGING:
 
                 def code(leaf: Any) -> Any:
                     if not isinstance(leaf, Tensor):
@@ -98,7 +98,7 @@ class GradientNorms:
                     return codes.get(id(leaf), torch.full((), NONE, dtype=torch.int32).expand(leaf.shape))
 
                 args = tree_map(code, step.args)
-                found = step.function(*args[:2], NONE) if name in FILLS else step.function(*args, **step.kwargs)
+                found = step.function(*args[:2], NONE) if name == _PAD else step.function(*args, **step.kwargs)
                 parts = [found] if isinstance(found, Tensor) else found
                 codes.update((id(out), part) for out, part in zip(step.outputs, parts, strict=True))
             dependent.update(map(id, step.outputs))
@@ -141,6 +141,7 @@ class GradientNorms:
             if not torch.equal(own, outputs * fan_in + inputs[:, None]):
                 raise NotSeparableError("a weight in another arrangement")
             wide = rows if len(kept) == rows.shape[-1] else rows[..., kept]
+            columns, outputs, inputs = (index.to(rows.device) for index in (columns, outputs, inputs))
             yield _Use(step, tensor, columns, outputs, inputs, wide, 1)
 
     def _vector(self, step: Step, code: Tensor, factor: Any, sign: int) -> Iterator[_Use]:
@@ -158,7 +159,8 @@ class GradientNorms:
         for tensor in tensors.unique().tolist():
             if tensor != NONE:
                 columns = (tensors == tensor).nonzero().flatten()
-                yield _Use(step, tensor, columns, own[columns] - self._offsets[tensor], None, factor, sign)
+                outputs = own[columns] - self._offsets[tensor]
+                yield _Use(step, tensor, columns.to(out.device), outputs.to(out.device), None, factor, sign)
 
     def _tensor_of(self, code: Tensor) -> Tensor:
         found = torch.bucketize(code.long(), self._offsets, right=True) - 1
@@ -173,14 +175,13 @@ class GradientNorms:
     def _places(self) -> dict[int, tuple[list[_Use], Tensor]]:
         """Of each tensor its uses and, by graph, which of their rows are the graph's, ``[G, most]``, padded."""
         graphs = self._graph.unique()
-        marks = torch.arange(len(graphs)) % _EXPONENTS
         if len(graphs) > _EXPONENTS:
             raise NotSeparableError(f"more than {_EXPONENTS} graphs")
         generator = torch.Generator().manual_seed(0)
-        weights = torch.rand(len(self._graph), generator=generator) + 0.5
-        number = torch.bucketize(self._graph.cpu(), graphs.cpu())
-        plain, marked = self._deltas(weights), self._deltas(weights * 2.0 ** marks[number])
-        labels = {name: _labels(delta, marked[name]) for name, delta in plain.items()}
+        weights = (torch.rand(len(self._graph), generator=generator) + 0.5).to(self._graph.device)
+        number = torch.bucketize(self._graph, graphs)
+        plain, marked = self._deltas(weights), self._deltas(weights * torch.exp2(number - _EXPONENTS // 2))
+        labels = {name: _labels(delta, marked[name], len(graphs)) for name, delta in plain.items()}
         grouped: dict[int, list[_Use]] = {}
         for use in self._uses:
             grouped.setdefault(use.tensor, []).append(use)
@@ -220,7 +221,11 @@ class GradientNorms:
 _CONSTANT = torch.full((1,), NONE)
 
 _EXPONENTS = 64
-"""Marks are powers of two, which round nothing."""
+"""Marks are powers of two, half of them below 1; they round nothing unless something leaves the range of floats."""
+
+_PAD = "constant_pad_nd.default"
+_ARRANGING = SHAPES - {"gather.default", "index_select.default", "take.default"} | {_PAD}
+"""What may be done to parameters before they are used; not by the numbers in another tensor."""
 
 _ARGUMENTS = {"bmm": 2, "baddbmm": 3, "mul": 2, "add": 2, "sub": 2, "addcmul": 3}
 
@@ -232,15 +237,19 @@ def _factor(name: str, place: int, args: Sequence[Any]) -> Any:
     return args[3 - place] if name == "addcmul" and place else None
 
 
-def _labels(plain: Tensor, marked: Tensor) -> Tensor:
-    """``[rows]`` the graph of each, −1 where no residual depends on it."""
-    plain, marked = plain.nan_to_num(), marked.nan_to_num()
+def _labels(plain: Tensor, marked: Tensor, count: int) -> Tensor:
+    """``[rows]`` the graph of each, of ``count``; −1 where no residual depends on it."""
+    ordinary = plain.abs() < torch.finfo(plain.dtype).max * 2.0**-_EXPONENTS
+    plain, marked = (torch.where(ordinary, values, 0.0) for values in (plain, marked))
     weight, other = plain.abs().double().sum(-1), marked.abs().double().sum(-1)
     ratio = torch.where(weight > 0, other / weight, 0.0).amax(0)
-    labels = torch.where(ratio > 0, ratio.log2().round(), -1.0)
-    if not torch.equal(plain * torch.exp2(labels.clamp(min=0))[None, :, None].to(plain.dtype), marked):
+    exponents = torch.where(ratio > 0, ratio.log2().round(), 0.0)
+    expected = plain * torch.exp2(exponents)[:, None].to(plain.dtype)
+    smallest = torch.finfo(plain.dtype).tiny * 2.0 ** (_EXPONENTS // 2)  # below it even powers of two round
+    labels = torch.where(ratio > 0, exponents + _EXPONENTS // 2, -1).long()
+    if ((expected != marked) & (marked.abs() > smallest)).any() or labels.max() >= count:
         raise NotSeparableError("graphs couple")
-    return labels.long()
+    return labels
 
 
 def _padded(labels: Tensor, count: int) -> Tensor:

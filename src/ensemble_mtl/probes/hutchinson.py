@@ -53,5 +53,6 @@ def trace(operator: Operator, num_samples: int, generator: torch.Generator) -> T
 
 def rademacher(size: int, like: Operator | Tensor, generator: torch.Generator) -> Tensor:
     """``[1, size]`` signs, of the type and on the device of ``like``."""
-    signs = torch.randint(0, 2, (1, size), generator=generator)
-    return (2 * signs - 1).to(dtype=like.dtype, device=like.device)
+    eights = torch.randint(0, 256, (-(-size // 8), 1), generator=generator, dtype=torch.uint8)
+    bits = eights.to(like.device) >> torch.arange(8, dtype=torch.uint8, device=like.device) & 1
+    return bits.flatten()[None, :size].to(like.dtype).mul_(2).sub_(1)

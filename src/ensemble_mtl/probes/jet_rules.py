@@ -74,7 +74,7 @@ def _linear_channel(step: Step, jets: Jets, channel: int) -> Sequence[Tensor | N
         return torch.zeros_like(value) if derivative is None else derivative
 
     args = [term(value) if place in places else value for place, value in enumerate(step.args)]
-    if step.name.removeprefix("aten.") in FILLS:
+    if step.name.removeprefix("aten.") in _FILLS:
         args[2:] = [0.0]
     if not alive:
         return [None] * len(step.outputs)
@@ -220,11 +220,11 @@ _CONSTANTS = {
     "detach.default", "new_zeros.default", "new_ones.default", "new_full.default", "zeros_like.default",
     "ones_like.default", "full_like.default",
 }  # fmt: skip
-FILLS = {"constant_pad_nd.default", "masked_fill.Scalar"}
+_FILLS = {"constant_pad_nd.default", "masked_fill.Scalar"}
 """Linear but for a constant, the third argument."""
 
 _RULES: dict[frozenset[str], Rule] = {
-    frozenset(SHAPES | _SUMS | FILLS): _linear,
+    frozenset(SHAPES | _SUMS | _FILLS): _linear,
     frozenset(_CONSTANTS): _constant,
     frozenset({"add.Tensor", "sub.Tensor"}): _added,
     frozenset({"mul.Tensor", "bmm.default", "mm.default"}): _bilinear,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,17 +20,22 @@ from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, num_labels
 
 CHUNK = 64
-"""Graphs per kept gradient graph; it bounds memory and changes no result beyond rounding."""
+"""Graphs per pass. What a pass keeps for the next ones is kept of every chunk, so memory grows with their number."""
 
 
-def shared_losses(problem: Problem, state: StackState, task: str, graphs: Tensor) -> list[LossFunction]:
+Reduction = Literal["mean", "sum"]
+
+
+def shared_losses(
+    problem: Problem, state: StackState, task: str, graphs: Tensor, reduction: Reduction = "mean"
+) -> list[LossFunction]:
     """The task's loss as a function of the shared parameters, ``[M, P_sh]`` to ``[M]``, in chunks.
 
-    The chunks' losses sum to the mean over the labels of ``graphs``.
+    The chunks' losses sum to the mean, or to the sum, over the labels of ``graphs``.
     """
     batches = [problem.table.batch(some) for some in graphs.split(CHUNK)]
     labels = [num_labels(batch.targets[task], batch.labelled.get(task)) for batch in batches]
-    total = torch.stack(labels).sum().clamp(min=1)
+    total = torch.stack(labels).sum().clamp(min=1) if reduction == "mean" else 1.0
     outputs = _outputs(problem, state, [task])
 
     def loss(batch: GraphBatch, share: Tensor, shared: Tensor) -> Tensor:
@@ -39,7 +45,12 @@ def shared_losses(problem: Problem, state: StackState, task: str, graphs: Tensor
 
 
 def residuals(
-    problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor, size: int
+    problem: Problem,
+    state: StackState,
+    tasks: Sequence[str],
+    graphs: Tensor,
+    size: int,
+    reduction: Reduction = "mean",
 ) -> Iterator[Residuals]:
     """The tasks' residuals, ``size`` graphs at a time, each scaled so that their squares sum to the task's loss.
 
@@ -48,6 +59,8 @@ def residuals(
     whole = problem.table.batch(graphs)
     scale = {
         task: num_labels(whole.targets[task], whole.labelled.get(task)).clamp(min=1).rsqrt().to(whole.x.dtype)
+        if reduction == "mean"
+        else 1.0
         for task in tasks
     }
     outputs = _outputs(problem, state, tasks)

@@ -13,13 +13,16 @@ from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.probes.forms import JetForms, ProductForms, quadratic_forms
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.leading import leading
-from ensemble_mtl.probes.losses import CHUNK, residuals, shared_losses
+from ensemble_mtl.probes.losses import CHUNK, Reduction, residuals, shared_losses
 from ensemble_mtl.probes.operator import HessianOperator
 from ensemble_mtl.probes.spectrum import Spectrum, pairs
 from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, num_labels
+
+BASES = 2**30
+"""Bytes that the Lanczos bases of a worker may take."""
 
 
 def probe_set(problem: Problem, size: int) -> Tensor:
@@ -53,20 +56,42 @@ def measure(
         for each member, one result per task that has a label in the probe set.
     """
     graphs = probe_set(problem, config.graphs)
-    tasks = [task for task in tasks if _has_labels(problem, task, graphs)]
+    tasks = [task for task in tasks if has_labels(problem, task, graphs)]
     if not tasks:
         return [[] for _ in range(len(state))]
+    parts = torch.arange(len(state)).split(_at_once(problem, state, config))
+    found = [_measure(problem, state.take(part.tolist()), config, tasks, graphs, tell) for part in parts]
+    return [member for part in found for member in part]
+
+
+def _at_once(problem: Problem, state: StackState, config: ProbeConfig) -> int:
+    """Members whose Lanczos bases fit into memory together; what is found does not depend on it."""
+    like = state["parameters"]
+    room = torch.cuda.mem_get_info(like.device)[0] // 4 if like.is_cuda else BASES
+    return max(1, room // (config.lanczos_steps * problem.layout.num_shared * like.element_size()))
+
+
+def _measure(
+    problem: Problem,
+    state: StackState,
+    config: ProbeConfig,
+    tasks: Sequence[str],
+    graphs: Tensor,
+    tell: Callable[[str], None],
+) -> list[list[ProbeResult]]:
     spectra = []
     for task in tasks:
         tell(f"spectrum of {task}")
         spectra.append(_spectrum(problem, state, config, task, graphs))
     tell("traces")
     started = time.perf_counter()
-    forms = all_forms(problem, state, tasks, graphs)
+    forms = all_forms(problem, state, tasks, graphs, config.reduction)
     norms = torch.stack([one.norm for one in spectra])
     controls = [one.control for one in spectra]
     estimator = registry.load("probes.trace", config.trace.name)
-    trace = estimator.estimate(config.trace, _signs(problem, state, config), forms, controls, norms)
+    trace = estimator.estimate(
+        config.trace, _signs(problem, state, config), config.trace_samples, forms, controls, norms
+    )
     share = (time.perf_counter() - started) / len(tasks)
     alike = pairs(dict(zip(tasks, spectra, strict=True)))
     return [
@@ -76,6 +101,7 @@ def measure(
                 epoch=state.epoch,
                 num_parameters=problem.layout.num_shared,
                 num_graphs=len(graphs),
+                reduction=config.reduction,
                 seconds=(one.seconds + share) / len(state),
                 trace_seconds=share / len(state),
                 num_matvecs=one.num_products + int(trace.samples[t, m]),
@@ -89,14 +115,15 @@ def measure(
     ]
 
 
-def _has_labels(problem: Problem, task: str, graphs: Tensor) -> bool:
+def has_labels(problem: Problem, task: str, graphs: Tensor) -> bool:
+    """Whether any of the ``graphs`` has a label of the task; without one its curvature is not 0, but unknown."""
     batch = problem.table.batch(graphs)
     return bool(num_labels(batch.targets[task], batch.labelled.get(task)))
 
 
 def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: str, graphs: Tensor) -> Spectrum:
     started = time.perf_counter()
-    operator = hessian(problem, state, task, graphs)
+    operator = hessian(problem, state, task, graphs, config.reduction)
     generator = torch.Generator().manual_seed(stream_seed("probe", problem.stream, task, state.epoch))
     estimator = registry.load("probes.density", config.density.name)
     density = estimator.estimate(config.density, config.lanczos_steps, config.lanczos_starts, operator, generator)
@@ -105,21 +132,25 @@ def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: st
     return Spectrum.of(operator, density, leading(density.first, config.leading), control, started)
 
 
-def all_forms(problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor) -> JetForms | ProductForms:
+def all_forms(
+    problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor, reduction: Reduction = "mean"
+) -> JetForms | ProductForms:
     """vᵀHv of every task's Hessian with respect to the shared parameters, see :mod:`ensemble_mtl.probes.forms`."""
     return quadratic_forms(
-        list(residuals(problem, state, tasks, graphs, CHUNK)),
+        list(residuals(problem, state, tasks, graphs, CHUNK, reduction)),
         len(tasks),
         state["parameters"][:, : problem.layout.num_shared],
-        lambda: residuals(problem, state, tasks, graphs, 1),
-        lambda: [hessian(problem, state, task, graphs) for task in tasks],
+        lambda: residuals(problem, state, tasks, graphs, 1, reduction),
+        lambda: [hessian(problem, state, task, graphs, reduction) for task in tasks],
     )
 
 
-def hessian(problem: Problem, state: StackState, task: str, graphs: Tensor) -> HessianOperator:
+def hessian(
+    problem: Problem, state: StackState, task: str, graphs: Tensor, reduction: Reduction = "mean"
+) -> HessianOperator:
     """The task's Hessian with respect to the shared parameters."""
     shared = state["parameters"][:, : problem.layout.num_shared]
-    return HessianOperator(shared_losses(problem, state, task, graphs), shared)
+    return HessianOperator(shared_losses(problem, state, task, graphs, reduction), shared)
 
 
 def _signs(problem: Problem, state: StackState, config: ProbeConfig) -> Iterator[Tensor]:

@@ -49,8 +49,8 @@ class HessianOperator:
     one product serves every member (Pearlmutter 1994).
 
     Args:
-        losses: one function per chunk of the probe set; the loss is their sum. Chunks bound
-            the memory of a kept graph.
+        losses: one function per chunk of the probe set; the loss is their sum. The gradient
+            graph of each is kept.
         parameters: ``[M, P]`` point at which the Hessian is taken.
 
     Raises:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.lanczos import gaussian, ritz, tridiagonalize
-from ensemble_mtl.probes.measure import all_forms, hessian, probe_set
+from ensemble_mtl.probes.measure import all_forms, has_labels, hessian, probe_set
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
@@ -18,11 +18,14 @@ def curvature(problem: Problem, state: StackState) -> Tensor:
 
     How is said by the weighting's options (:mod:`ensemble_mtl.train.weighting.curvature`). The graphs are the first of
     those that the probes measure on; random vectors depend on split and epoch, not on the member or its stack.
+    NaN for a task that none of them has a label of.
     """
     options = problem.config.weighting
     graphs = probe_set(problem, options.graphs)
     generator = torch.Generator().manual_seed(stream_seed("weighting", problem.stream, state.epoch))
-    return _ESTIMATES[options.of](problem, state, graphs, options.products, generator)
+    found = _ESTIMATES[options.of](problem, state, graphs, options.products, generator)
+    known = [has_labels(problem, task, graphs) for task in problem.model.spec.tasks]
+    return torch.where(torch.tensor(known, device=found.device), found, float("nan"))
 
 
 def traces(problem: Problem, state: StackState, graphs: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -100,7 +100,7 @@ class Tape(TorchDispatchMode):
         found = func(*args, **kwargs)
         step = Step(func, args, kwargs, [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)])
         if any(id(tensor) in self._dependent for tensor in step.inputs):
-            if all(out.is_floating_point() for out in step.outputs):
+            if any(out.is_floating_point() for out in step.outputs):
                 self.steps.append(step)
                 self._dependent.update(map(id, step.outputs))
             else:  # an index or a mask; it moves by jumps only

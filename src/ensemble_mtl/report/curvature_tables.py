@@ -41,7 +41,7 @@ def pairs(summary: Summary, *, last: bool = False) -> Table:
         "spectral densities; energy-weighted: weights times λ², each λ over its spectrum's largest |λ|, so that shapes "
         "compare; of outliers: between the converged leading eigenvalues, as many of each. Eigenvector overlap: of the "
         "spans of the leading eigenvectors, 1 if equal. Ratio of traces: first over second, over the members (k/n) "
-        "whose second trace is further from 0 than two of its standard errors."
+        "whose second trace has no 0 in its 95 % interval."
     )
     if last and len({row["epoch"] for row in summary.get("curvature_pairs", [])}) > 1:
         caption += " Last snapshot; the report has all."

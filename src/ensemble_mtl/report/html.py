@@ -45,7 +45,7 @@ def render(summary: dict[str, Any], drawings: list[Drawing]) -> str:
     )
 
 
-_CURVATURE = ("spectra", "spectra_zoom", "traces")
+_CURVATURE = ("spectra", "spectra_zoom", "traces", "appendix_e")
 
 
 def _tight(text: str) -> str:

@@ -36,7 +36,7 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
     where = "before training" if probe.epoch == 0 else f"epoch {probe.epoch}"
     caption = (
         f"Hessian with respect to the {probe.num_parameters:,} shared parameters, on {probe.num_graphs} training "
-        "graphs; ± standard error, or an eigenvalue's residual."
+        f"graphs, of the {probe.reduction} over their labels; ± standard error, or an eigenvalue's residual."
     )
     name = f"{probe.task} in {label(subset)}" if len(subset) > 1 else f"{probe.task} alone"
     return Table(f"{name}, {where}", caption, ("", "Value", "±"), tuple(rows))

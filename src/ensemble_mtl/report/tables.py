@@ -180,9 +180,9 @@ def curvature(summary: Summary) -> Table:
         for row in summary["curvature"]
     )
     caption = (
-        "Hessian of each task's loss with respect to the shared parameters, heads held fixed. Trace: mean ± sample "
-        "standard deviation (ddof 1) over members; error of estimate: mean standard error of one member's "
-        "estimate; λ: mean smallest and largest Ritz value of Lanczos."
+        "Hessian of each task's loss with respect to the shared parameters, heads held fixed, on the probe set. "
+        "Trace: mean ± sample standard deviation (ddof 1) over members; error of estimate: mean standard error of one "
+        "member's estimate; λ: mean smallest and largest Ritz value of Lanczos."
     )
     learned = dict.fromkeys(cell["task"] for cell in summary["cells"] if cell["members"])
     if absent := [task for task in learned if all(row["task"] != task for row in summary["curvature"])]:

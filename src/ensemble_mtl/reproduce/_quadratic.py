@@ -85,7 +85,7 @@ def deflated(operator: HessianOperator, found: Density, samples: int, seed: int)
 
     control = module.control(options, found.first, signs())
     norms = found.frobenius()[0][None]
-    estimate: Trace = module.estimate(options, signs(), ProductForms([operator]), [control], norms)
+    estimate: Trace = module.estimate(options, signs(), samples, ProductForms([operator]), [control], norms)
     return estimate
 
 
@@ -95,13 +95,3 @@ def distance(found: Density, exact: Exact) -> float:
     known = weights > 0
     values = exact.eigenvalues
     return wasserstein(nodes[known], weights[known] / len(nodes), values, np.full(len(values), 1 / len(values)))
-
-
-def running(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard error of the first 2, 3, …, n ``samples``: each ``[n - 1]``."""
-    counts = np.arange(2, len(samples) + 1)
-    mean = np.cumsum(samples)[1:] / counts
-    # around the last mean, so that the squares do not cancel
-    shifted = samples - samples.mean()
-    square = np.cumsum(shifted**2)[1:] - counts * (np.cumsum(shifted)[1:] / counts) ** 2
-    return mean, np.sqrt(np.maximum(square, 0.0) / (counts - 1) / counts)

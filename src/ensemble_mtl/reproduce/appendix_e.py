@@ -21,10 +21,13 @@ from ensemble_mtl.reproduce.base import Reproduced
 if TYPE_CHECKING:
     from ensemble_mtl.probes.hutchinson import TraceEstimate
     from ensemble_mtl.probes.lanczos import Density
-    from ensemble_mtl.reproduce import _appendix_e_figure, _quadratic
+    from ensemble_mtl.report import inputs
+    from ensemble_mtl.report.figures import appendix_e as _figure
+    from ensemble_mtl.reproduce import _quadratic
 else:
     _quadratic = lazy_import("ensemble_mtl.reproduce._quadratic")
-    _appendix_e_figure = lazy_import("ensemble_mtl.reproduce._appendix_e_figure")
+    inputs = lazy_import("ensemble_mtl.report.inputs")
+    _figure = lazy_import("ensemble_mtl.report.figures.appendix_e")
 
 SUMMARY = "New 2022, Appendix E: trace and spectral density of a known 1,000 × 1,000 Hessian."
 LIMIT = 3.0
@@ -66,12 +69,13 @@ def compute(options: Options) -> Reproduced:
     off = abs(trace["value"] - made.exact.trace) / trace["sem"]
     agrees = off <= LIMIT
     where = "within" if agrees else "beyond"
+    record = _record(options, made, agrees)
     return Reproduced(
         agrees=agrees,
         verdict=f"Hutchinson's trace is {off:.2f} standard errors from the exact one, {where} {LIMIT:g}",
         table=_table(made.found, options),
-        record=_record(options, made, agrees),
-        figure=_appendix_e_figure.draw(made.exact, made.densities, made.hutchinson.samples[0].numpy()),
+        record=record,
+        figure=_figure.of_record(record, inputs.WIDE),
     )
 
 

@@ -80,11 +80,13 @@ def trace_of(
 ) -> Trace:
     """The trace by the estimator ``name``, of one task."""
     module = registry.load("probes.trace", name)
+    if name == "deflated":
+        options.setdefault("max_samples", most)
     chosen = module.Options(name=name, **options)
     control = module.control(chosen, krylov, signs(operator, most, seed))
     norms = (operator.matrices.double().square().sum((1, 2)).sqrt())[None]
     forms = forms or ProductForms([operator])
-    return module.estimate(chosen, signs(operator, most, seed), forms, [control], norms)
+    return module.estimate(chosen, signs(operator, most, seed), most, forms, [control], norms)
 
 
 def krylov_of(operator: DenseOperator, steps: int, seed: int = 0) -> lanczos.Tridiagonal:

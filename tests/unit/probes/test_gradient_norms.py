@@ -90,6 +90,7 @@ def test_of_a_graph_network(share):
         ("a product of parameters", lambda p: ROWS[..., 0] * (p[:, None, :3] * p[:, None, 3:6]).sum(-1)),
         ("differ by row", lambda p: (p[:, :6, None] * ROWS).sum(-1)),
         ("another arrangement", lambda p: (ROWS.expand(2, -1, -1) @ p[:, :12].view(-1, 4, 3)).tanh().sum(-1)),
+        ("parameters in aten.index_select", lambda p: ROWS[..., 0] * p.index_select(1, GRAPH)),
         ("more than 64", lambda p: layer(p).sum(-1).repeat(1, 12)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -99,8 +100,16 @@ def test_what_cannot_be_told_apart_is_refused(what, function):
         norms_of(function, torch.arange(72) if "64" in what else GRAPH)
 
 
-def test_a_member_of_nan_disturbs_no_other():
-    point = torch.cat([torch.full_like(POINT[:1], float("nan")), POINT[:1]])
-    found = norms_of(FUNCTIONS["layer"], point=point)
-    assert found[0].isnan()
-    assert torch.equal(found[1], norms_of(FUNCTIONS["layer"], point=POINT[:1])[0])
+@pytest.mark.parametrize("value", [float("nan"), 1e30, 1e-30, 40.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_member_out_of_range_disturbs_no_other(value, dtype):
+    def function(p: Tensor) -> Tensor:
+        rows = ROWS.to(p.dtype).expand(len(p), -1, -1)
+        z = parts(p)[1][:, None].baddbmm(rows, parts(p)[0].mT)
+        return (torch.sigmoid(z) + z.relu() ** 3).sum(-1)
+
+    healthy = POINT[:1].to(dtype)
+    found = norms_of(function, point=torch.cat([torch.full_like(healthy, value), healthy]))
+    assert torch.equal(found[1], norms_of(function, point=healthy)[0])
+    if value != value:
+        assert found[0].isnan()

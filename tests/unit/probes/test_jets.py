@@ -142,6 +142,22 @@ def test_chunks_add_up(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", STORES)
+def test_a_sum_is_the_mean_times_the_labels(kind):
+    problem, state = network("graph_network", kind, [1])
+    v, tasks, graphs = random_like(shared(problem, state)), ["H", "C"], torch.arange(6)
+    batch = problem.table.batch(graphs)
+    labels = torch.stack([measure.num_labels(batch.targets[t], batch.labelled.get(t)) for t in tasks])[:, None]
+    mean, total = (measure.all_forms(problem, state, tasks, graphs, way) for way in ("mean", "sum"))
+    for one, other in zip(mean.with_gauss_newton(v), total.with_gauss_newton(v), strict=True):
+        close(labels * one, other, rtol=DERIVATIVE)
+    close(labels * mean.gauss_newton_trace(), total.gauss_newton_trace(), rtol=DERIVATIVE)
+    for task, count in zip(tasks, labels, strict=True):
+        one, other = (measure.hessian(problem, state, task, graphs, way) for way in ("mean", "sum"))
+        close(count * one.matvec(v), other.matvec(v), rtol=DERIVATIVE)
+        close(count[0] * one.loss, other.loss, rtol=DERIVATIVE)
+
+
+@pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("conv", NETWORKS)
 def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind):
     """Of signed sums over a graph's labels, which is the Gauss-Newton part where it has one."""
@@ -180,6 +196,16 @@ def test_an_operation_without_a_rule_falls_back_to_products():
     v = random_like(point)
     close(found.quadratic_forms(v), (v * operator.matvec(v)).sum(1)[None], rtol=ROUNDING)
     assert found.gauss_newton_cost() == float("inf")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x.max(dim=1).values, lambda x: x.sort(dim=1).values, lambda x: x.topk(2, dim=1).values,
+     lambda x: x.median(dim=1).values],
+)  # fmt: skip
+def test_values_that_come_with_indices_are_not_taken_for_constants(function):
+    with pytest.raises(NoRuleError):
+        jets.SecondDerivative(lambda x: function(x * x).square(), torch.ones(1, 3))
 
 
 @pytest.mark.parametrize("function", [lambda x: F.softplus(x, beta=2.0), lambda x: torch.add(x, x, alpha=2)])

@@ -21,7 +21,7 @@ def test_options_stand_beside_the_name():
     config = ProbeConfig.model_validate(
         {"trace": {"name": "deflated", "relative_error": 0.1}, "density": {"name": "deflated", "steps": 5}}
     )
-    assert (config.trace.relative_error, config.trace.pilot, config.density.steps) == (0.1, 10, 5)
+    assert (config.trace.relative_error, config.trace.pilot, config.density.steps) == (0.1, 20, 5)
     assert ProbeConfig.model_validate(config.model_dump()) == config
 
 
@@ -32,8 +32,10 @@ def test_options_stand_beside_the_name():
         ({"density": "lanczos"}, "expected one of deflated, quadrature"),
         ({"trace": {"name": "deflated", "pilot": 1}}, "greater than or equal to 2"),
         ({"trace": {"name": "deflated", "relative_error": -1}}, "greater than or equal to 0"),
-        ({"density": {"name": "deflated", "steps": 0}}, "greater than 0"),
+        ({"density": {"name": "deflated", "steps": 1}}, "greater than or equal to 2"),
         ({"leading": 0}, "greater than 0"),
+        ({"lanczos_steps": 1}, "greater than or equal to 2"),
+        ({"reduction": "max"}, "'mean' or 'sum'"),
     ],
 )
 def test_mistakes_are_refused(given, message):

@@ -63,6 +63,7 @@ def test_standard_error_has_its_closed_form():
         ("deflated", trained(60), {}),
         ("deflated", trained(60), {"relative_error": 2e-4, "norm_error": 0.0}),
         ("deflated", trained(60) - 0.5, {"pilot": 5, "relative_error": 5e-4, "norm_error": 0.0}),
+        ("deflated", trained(60), {"relative_error": 0.0, "norm_error": 0.0}),
         ("deflated", torch.linspace(-1, 1.1, 60), {"norm_error": 0.05}),
     ],
 )
@@ -76,7 +77,7 @@ def test_intervals_cover_what_they_say(estimator, values, options):
         samples.add(found.samples.item())
         inside += abs(found.value.item() - exact) < stats.t.ppf(0.975, found.degrees.item()) * found.sem.item()
     assert 0.93 <= inside / 800 <= 0.97
-    assert len(samples) > 5 or options.get("relative_error") is None  # it did stop by its own error
+    assert len(samples) > 5 or not options.get("relative_error")  # it did stop by its own error
 
 
 def partly_known(size: int, known: float = 3.0, cost: float = 0.0) -> tuple[DenseOperator, PartlyKnown]:
@@ -111,7 +112,7 @@ def test_a_known_part_is_used_where_it_is_worth_its_trace():
         dear = trace_of(operator, "gauss_newton", krylov, 500, 0, forms)
         assert forms.asked == 0
         assert dear.samples.item() > plain.samples.item() / 3
-    operator, forms = partly_known(60, known=0.001)
+    operator, forms = partly_known(60, known=0.001, cost=1.0)
     trace_of(operator, "gauss_newton", krylov, 500, 0, forms)
     assert forms.asked == 0
 
@@ -124,11 +125,11 @@ def test_it_stops_where_the_error_is_as_small_as_asked(scale):
         trace_of(operator, "deflated", krylov, 500, relative_error=error, norm_error=0.0) for error in (0.1, 1e-3, 2e-4)
     ]
     exact = operator.matrices.diagonal(dim1=1, dim2=2).sum().item()
-    assert [one.samples.item() for one in found[:1]] == [10]
+    assert [one.samples.item() for one in found[:1]] == [20]
     assert found[0].samples <= found[1].samples < found[2].samples
     for one, error in zip(found, (0.1, 1e-3, 2e-4), strict=True):
         assert one.sem.item() <= 1.1 * error * exact
-        assert one.degrees.item() == 9
+        assert one.degrees.item() >= 19
 
 
 def test_a_trace_of_nearly_nothing_is_judged_by_the_norm():
@@ -140,12 +141,35 @@ def test_a_trace_of_nearly_nothing_is_judged_by_the_norm():
     assert found.samples.item() < 2000
 
 
+def test_outliers_that_are_left_do_not_make_the_interval_too_narrow():
+    """One dominates the forms, which are then like a squared normal: a pilot of 20 may well miss its tail. Of 150
+    samples of that law a t interval itself covers 94 %."""
+    operator = DenseOperator(with_spectrum(torch.cat([torch.full((59,), 1e-3), torch.tensor([10.0])])))
+    krylov, exact, inside = krylov_of(operator, 1), 10.059, 0
+    for seed in range(400):
+        found = trace_of(operator, "gauss_newton", krylov, 150, seed, relative_error=0.01, norm_error=0.0)
+        inside += abs(found.value.item() - exact) < stats.t.ppf(0.975, found.degrees.item()) * found.sem.item()
+    assert inside / 400 >= 0.91  # 0.94 less three of its standard errors
+
+
+def test_deflated_looks_at_no_more_vectors_than_it_may():
+    operator = DenseOperator(with_spectrum(trained(60)))
+    module, krylov = registry.load("probes.trace", "deflated"), krylov_of(operator, 10)
+    taken = []
+    control = module.control(
+        module.Options(max_samples=7), krylov, (taken.append(1) or v for v in signs(operator, 500))
+    )
+    assert (control.shares.shape, len(taken)) == ((1, 7), 7)
+    found = trace_of(operator, "deflated", krylov, 500, max_samples=30, relative_error=1e-9)
+    assert found.samples.item() == 30
+
+
 def test_it_spends_less_than_plain_sampling_for_the_same_error():
     operator = DenseOperator(with_spectrum(trained(400)))
     plain = trace_of(operator, "hutchinson", krylov_of(operator, 1), 500)
     found = trace_of(operator, "deflated", krylov_of(operator, 30), 500)
     assert found.sem.item() < plain.sem.item()
-    assert 30 + found.samples.item() < 500 / 10
+    assert 30 + found.samples.item() <= 500 / 10
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

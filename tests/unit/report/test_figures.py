@@ -8,6 +8,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from ensemble_mtl import gather, registry
+from ensemble_mtl.errors import StudyError
 from ensemble_mtl.report.drawing import FAMILY, drawings
 from ensemble_mtl.report.figures import wall_clock
 from ensemble_mtl.report.inputs import NARROW, WIDE, Layout, ReportInputs
@@ -118,6 +119,18 @@ def test_unreadable_histories_leave_learning_curves_out(tmp_path: Path) -> None:
     for member in study.members():
         study.metrics(member).write_text('{"epoch": 1')
     assert [drawing.name for drawing in drawings(inputs(study))] == ["distributions"]
+
+
+def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1, report={"figures": ["appendix_e"]})
+    fake_study.finish_all(study)
+    path = study.root / "appendix-e.json"
+    for text in ("{", '{"eigenvalues": [1]}', "[]", '{"eigenvalues": "x"}'):
+        path.write_text(text)
+        with pytest.raises(StudyError, match=r"appendix-e\.json: no record of `ensemble-mtl reproduce appendix-e`"):
+            drawings(inputs(study))
+    path.unlink()
+    assert drawings(inputs(study)) == []
 
 
 def test_parity_pairs_predictions_with_their_own_truth(studies: dict[str, ReportInputs]) -> None:

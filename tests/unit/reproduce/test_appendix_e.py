@@ -14,6 +14,7 @@ import torch
 from tolerances import ROUNDING, close
 
 from ensemble_mtl.cli.main import main
+from ensemble_mtl.report.figures import appendix_e as figure
 from ensemble_mtl.reproduce import _quadratic, appendix_e
 from ensemble_mtl.reproduce.base import Reproduced
 
@@ -103,7 +104,7 @@ def test_a_whole_krylov_space_is_exact() -> None:
 
 def test_the_running_mean_is_that_of_each_beginning() -> None:
     samples = np.random.default_rng(0).normal(7.0, 3.0, 50)
-    mean, sem = _quadratic.running(samples)
+    mean, sem = figure.running(samples)
     for index, count in enumerate(range(2, 51)):
         first = samples[:count]
         assert mean[index] == pytest.approx(first.mean(), rel=1e-12)

@@ -127,7 +127,10 @@ def quadratic(monkeypatch: pytest.MonkeyPatch, config: TrainConfig) -> tuple[Any
     def all_forms(*arguments: Any) -> ProductForms:
         return ProductForms([hessian(*arguments[:2], task, None) for task in TASKS])
 
-    for function in (hessian, all_forms):
+    def has_labels(*arguments: Any) -> bool:
+        return True
+
+    for function in (hessian, all_forms, has_labels):
         monkeypatch.setattr(running, function.__name__, function)
     spec = SimpleNamespace(tasks=TASKS)
     problem = SimpleNamespace(
@@ -172,6 +175,21 @@ def test_curvature_that_says_nothing_leaves_the_tasks_equal(seen):
     state = module(config).start(config, 1, 2)
     module(config).observe(config, state, tensor(seen))
     close(module(config).weights(config, state, tensor([1.0, 1.0])), tensor([1.0, 1.0]), rtol=ROUNDING)
+
+
+def test_a_task_of_unknown_curvature_stands_in_the_middle():
+    config = config_of(name="curvature")
+    state = module(config).start(config, 1, 3)
+    module(config).observe(config, state, tensor([float("nan"), 4.0, -1.0]))
+    expected = tensor([2.0, 1.0, 4.0]) * 3 / 7  # 1/2 : 1/4 : 1
+    close(module(config).weights(config, state, tensor([1.0, 1.0, 1.0])), expected, rtol=ROUNDING)
+
+
+def test_a_task_without_labels_has_no_curvature(monkeypatch):
+    problem, state = quadratic(monkeypatch, config_of(name="curvature"))
+    monkeypatch.setattr(running, "has_labels", lambda problem, task, graphs: task != TASKS[1])
+    found = running.curvature(problem, state)
+    assert found.isnan().tolist() == [[False, True, False]] * 2
 
 
 def test_a_trace_that_passes_through_zero_does_not_silence_the_others():

@@ -8,9 +8,9 @@ run have the exact mass 1/P each, and quadrature runs on the complement of its b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
@@ -33,7 +33,7 @@ class Options(registry.Options):
     """
 
     name: Literal["deflated"] = "deflated"
-    steps: PositiveInt = 40
+    steps: Annotated[int, Field(ge=2)] = 40
 
 
 def num_products(options: Options, num_steps: int, num_runs: int) -> int:

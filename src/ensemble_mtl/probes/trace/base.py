@@ -2,9 +2,9 @@
 
 * ``Options(registry.Options)``;
 * ``control(options, krylov, vectors) -> Control`` — what one task's Lanczos run, which the spectral
-  density has made anyway, tells of its trace and of the form vᵀAv of each vector;
-* ``estimate(options, vectors, forms, controls, norms) -> Trace`` — of all tasks at once, since
-  one pass can give the forms of all. At most all of ``vectors``.
+  density has made anyway, tells of its trace and of the form vᵀAv of each vector that it looks at;
+* ``estimate(options, vectors, most, forms, controls, norms) -> Trace`` — of all tasks at once, since
+  one pass can give the forms of all. At most all of the ``most`` vectors, which are made when they are taken.
 
 All members and tasks meet the same vectors, so that their estimates are paired. How many of them
 a member uses is its own matter, and must not depend on the stack.
@@ -26,6 +26,8 @@ from ensemble_mtl.lazy import lazy_import
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from ensemble_mtl.probes.lanczos import Tridiagonal
 else:
     torch = lazy_import("torch")
 
@@ -36,11 +38,16 @@ class Control:
 
     Attributes:
         known: ``[M]`` float64.
-        shares: ``[M, n]`` for each of n vectors, float64.
+        shares: ``[M, n]`` for each of the first n vectors, float64; n may be 0 where nothing is known.
     """
 
     known: Tensor
     shares: Tensor
+
+    @classmethod
+    def nothing(cls, krylov: Tridiagonal) -> Control:
+        """Is known."""
+        return cls(torch.zeros_like(krylov.alpha[:, 0]), krylov.alpha.new_zeros(len(krylov.alpha), 0))
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Stopping(registry.Options):
 
     relative_error: NonNegativeFloat = 0.02
     norm_error: NonNegativeFloat = 0.002
-    pilot: Annotated[int, Field(ge=2)] = 10
+    pilot: Annotated[int, Field(ge=2)] = 20
 
 
 def two_stages(
@@ -108,7 +115,9 @@ def two_stages(
 
     The pilot's deviation decides how many samples are taken and gives the standard error of
     all of them, with the pilot's degrees of freedom. An error taken from samples whose number
-    was decided by their own error would be too small. Source: doi:10.1214/aoms/1177731088.
+    was decided by their own error would be too small; but where outliers are left, forms are
+    skewed, and a pilot may have met none. So where the pilot is a quarter of all or less, or
+    where no error is asked for, all of them give it. Source: doi:10.1214/aoms/1177731088.
 
     Args:
         samples: each ``[T, M]``, float64, made when it is taken.
@@ -128,12 +137,14 @@ def two_stages(
             counts = needed(taken, known, options, norms, most)
         if len(taken) >= pilot and len(taken) >= int(counts.max()):
             break
-    value, sem = torch.empty_like(known), torch.empty_like(known)
+    value, sem, degrees = torch.empty_like(known), torch.empty_like(known), torch.empty_like(counts)
+    decided = options.relative_error > 0 or options.norm_error > 0
     for t, m in places:
         own = [one[t][m] for one in taken[: int(counts[t, m])]]
         value[t, m] = float(known[t, m]) + spread(own)[0]
-        sem[t, m] = spread(own[:pilot])[1] / math.sqrt(len(own))
-    return Trace(value, sem, torch.full_like(counts, pilot - 1), counts + spent)
+        known_by = own if len(own) >= 4 * pilot or not decided else own[:pilot]
+        sem[t, m], degrees[t, m] = spread(known_by)[1] / math.sqrt(len(own)), len(known_by) - 1
+    return Trace(value, sem, degrees, counts + spent)
 
 
 def needed(pilot: list[list[list[float]]], known: Tensor, options: Stopping, norms: Tensor, most: int) -> Tensor:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.probes.trace.base import Control, Stopping, Trace, two_stages
@@ -35,14 +37,20 @@ BLOCK = 10
 
 
 class Options(Stopping):
-    """When it stops."""
+    """When it stops.
+
+    Attributes:
+        max_samples: no more than these, even if ``probes.trace_samples`` is larger: what the basis knows of each
+            is computed beforehand, since the bases of all tasks do not fit into memory together.
+    """
 
     name: Literal["deflated"] = "deflated"
+    max_samples: Annotated[int, Field(ge=2)] = 64
 
 
 def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> Control:
     """Each vector's share of vᵀAv in the Krylov space and in its coupling to the rest."""
-    left, shares = iter(vectors), []
+    left, shares = islice(vectors, options.max_samples), []
     while block := list(islice(left, BLOCK)):
         v = torch.cat(block).mT.expand(len(krylov.basis), -1, -1)
         a = rounding.product(krylov.basis, v).double()
@@ -53,11 +61,11 @@ def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) ->
 
 
 def estimate(
-    options: Options, vectors: Iterable[Tensor], forms: Forms, controls: Sequence[Control], norms: Tensor
+    options: Options, vectors: Iterable[Tensor], most: int, forms: Forms, controls: Sequence[Control], norms: Tensor
 ) -> Trace:
     """As many samples as the options ask for (:func:`ensemble_mtl.probes.trace.base.two_stages`)."""
     shares = torch.stack([one.shares for one in controls])
     known = torch.stack([one.known for one in controls])
-    samples = (forms.quadratic_forms(v) - shares[:, :, index] for index, v in enumerate(vectors))
-
+    counted = enumerate(islice(vectors, shares.shape[2]))
+    samples = (forms.quadratic_forms(v) - shares[:, :, index] for index, v in counted)
     return two_stages(samples, known, shares.shape[2], options, norms)

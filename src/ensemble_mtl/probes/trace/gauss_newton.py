@@ -3,7 +3,7 @@
 Of a squared error H = 2 Σ ∇r ∇rᵀ + 2 Σ r ∇²r. The first part makes the outliers of a trained network, and
 with them nearly all of the variance of Hutchinson's estimator; its trace 2 Σ ‖∇r‖² is exact from the
 gradients of single graphs, and its form 2 Σ (∇r·v)² comes out of the pass that gives vᵀHv. Whether it is worth
-its cost is decided task by task from samples that are not used again; where not, this is Hutchinson's estimator.
+its cost is decided task by task from samples that are not used again; where not, vᵀHv are averaged as they are.
 Sources: Schraudolph 2002 (doi:10.1162/08997660260028683) for the parts; Glasserman 2003, 4.1, for control variates.
 """
 
@@ -36,15 +36,14 @@ class Options(Stopping):
 
 
 def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> Control:
-    """Nothing is taken from the Lanczos run; ``shares`` tell the number of vectors."""
-    return Control(torch.zeros_like(krylov.alpha[:, 0]), krylov.alpha.new_zeros(1, sum(1 for _ in vectors)))
+    """Nothing is taken from the Lanczos run."""
+    return Control.nothing(krylov)
 
 
 def estimate(
-    options: Options, vectors: Iterable[Tensor], forms: Forms, controls: Sequence[Control], norms: Tensor
+    options: Options, vectors: Iterable[Tensor], most: int, forms: Forms, controls: Sequence[Control], norms: Tensor
 ) -> Trace:
     """As many samples as the options ask for (:func:`ensemble_mtl.probes.trace.base.two_stages`)."""
-    most = controls[0].shares.shape[1]
     left = iter(vectors)
     spent = CHOICE if most >= CHOICE + 2 else 0
     helps = _helps([forms.with_gauss_newton(next(left)) for _ in range(spent)], forms, options, norms, most)
@@ -64,14 +63,12 @@ def estimate(
 
 
 def _helps(pairs: Sequence[tuple[Tensor, Tensor]], forms: Forms, options: Options, norms: Tensor, most: int) -> Tensor:
-    """``[T, M]`` whether fewer samples are needed without vᵀCv, by more than tr C costs; or else the error is less."""
+    """``[T, M]`` whether taking vᵀCv away is worth more samples than tr C costs: they scale with the variance."""
     if not pairs:
         return torch.zeros_like(norms, dtype=torch.bool)
     form, part = (torch.stack(column) for column in zip(*pairs, strict=True))
-    helps = (form - part).var(0) < form.var(0)
-    if helps.any():
-        zero = torch.zeros_like(norms, dtype=torch.float64)
-        plain = needed(form.tolist(), zero, options, norms, most)
-        reduced = needed((form - part).tolist(), part.mean(0), options, norms, most)
-        helps &= (reduced == most) | (plain - reduced > forms.gauss_newton_cost())
-    return helps
+    share = (form - part).var(0) / form.var(0)
+    if not (share < 1).any():
+        return share < 1
+    plain = needed(form.tolist(), torch.zeros_like(share), options, norms, most).to(share.device)
+    return (1 - share) * plain > forms.gauss_newton_cost()

@@ -29,12 +29,11 @@ class Options(registry.Options):
 
 def control(options: Options, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> Control:
     """Nothing is known."""
-    nothing = torch.zeros_like(krylov.alpha[:, :1])
-    return Control(nothing[:, 0], nothing)
+    return Control.nothing(krylov)
 
 
 def estimate(
-    options: Options, vectors: Iterable[Tensor], forms: Forms, controls: Sequence[Control], norms: Tensor
+    options: Options, vectors: Iterable[Tensor], most: int, forms: Forms, controls: Sequence[Control], norms: Tensor
 ) -> Trace:
     """The mean over all ``vectors``."""
     samples = torch.stack([forms.quadratic_forms(v) for v in vectors], dim=2)

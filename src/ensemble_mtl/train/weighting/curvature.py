@@ -60,9 +60,13 @@ def start(config: Any, num_members: int, num_tasks: int) -> dict[str, Tensor]:
 def weights(config: Any, state: dict[str, Tensor], given: Tensor) -> Tensor:
     """``[M, T]``, summing to the number of tasks that the member learns."""
     learned = given > 0
-    size = torch.where(learned, state["curvature"].abs(), 0.0)
-    known = (size > 0).any(1, keepdim=True) & size.isfinite().all(1, keepdim=True)
-    size = torch.where(known, size.maximum(FLOOR * size.amax(1, keepdim=True)), 1.0)
+    known = learned & state["curvature"].isfinite()
+    size = torch.where(known, state["curvature"].abs(), 0.0)
+    size = size.maximum(FLOOR * size.amax(1, keepdim=True))
+    # a task of unknown curvature counts as one in the middle of the others
+    logarithm = torch.where(known & (size > 0), elementwise(torch.log, size), 0.0)
+    middle = elementwise(torch.exp, logarithm.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1))
+    size = torch.where(known & (size > 0), size, middle)
     return normalised(elementwise(lambda x: x.pow(-config.weighting.power), size), learned)
 
 

@@ -1,0 +1,108 @@
+"""The estimators on a Hessian that is known, and how the trace converges (New 2022, Fig. 7).
+
+Drawn from what ``ensemble-mtl reproduce appendix-e`` has left in the study directory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ensemble_mtl.errors import StudyError
+from ensemble_mtl.probes.smoothing import FloatArray, smoothed
+from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures._spectra import KERNEL
+from ensemble_mtl.report.inputs import Layout, ReportInputs
+
+TITLE = "The estimators on a Hessian that is known"
+ORDER = 85
+RECORD = "appendix-e.json"
+Record = Mapping[str, Any]
+
+_BINS = 60
+_POINTS = 600
+_NAMES = {"quadrature": "Lanczos quadrature", "deflated": "deflated"}
+
+
+def caption(inputs: ReportInputs) -> str:
+    """What the three panels are."""
+    return (
+        "L(x) = ½ xᵀAx with a random symmetric A, and what the estimators find of A by products alone. Left: exact "
+        "eigenvalues. Middle: estimated densities beside the exact one, smoothed alike. Right: running mean of "
+        "Hutchinson's samples with its standard error."
+    )
+
+
+def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
+    """None without probes, or without the record."""
+    path = inputs.study.root / RECORD
+    if not inputs.summary["curvature"] or not path.exists():
+        return None
+    try:
+        return of_record(json.loads(path.read_text()), layout)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(
+            f"{path}: no record of `ensemble-mtl reproduce appendix-e` ({error}); remove it, or make it anew by "
+            f"`ensemble-mtl reproduce appendix-e --out {inputs.study.root}`"
+        ) from None
+
+
+def of_record(record: Record, layout: Layout) -> Figure:
+    """Exact eigenvalues, estimated densities, and the running mean of the trace."""
+    with _style.style():
+        figure, (left, middle, right) = _style.panels(layout, 3, height=3.6)
+        eigenvalues = np.array(record["eigenvalues"], dtype=np.float64)
+        left.hist(eigenvalues, bins=_BINS, density=True, color=_style.color(0), alpha=0.75)
+        left.set(title=f"{len(eigenvalues):,} exact eigenvalues", xlabel="eigenvalue", ylabel="density")
+        _densities(middle, eigenvalues, record["spectra"])
+        middle.sharex(left)
+        _trace(right, record["exact"]["trace"], np.array(record["trace_samples"], dtype=np.float64))
+        for axis in (left, middle, right):
+            axis.grid(axis="y")
+            axis.set_ylim(*((0, None) if axis is not right else (None, None)))
+    return figure
+
+
+def running(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard error of the first 2, 3, …, n ``samples``: each ``[n - 1]``."""
+    counts = np.arange(2, len(samples) + 1)
+    mean = np.cumsum(samples)[1:] / counts
+    # around the last mean, so that the squares do not cancel
+    shifted = samples - samples.mean()
+    square = np.cumsum(shifted**2)[1:] - counts * (np.cumsum(shifted)[1:] / counts) ** 2
+    return mean, np.sqrt(np.maximum(square, 0.0) / (counts - 1) / counts)
+
+
+def _densities(axis: Axes, eigenvalues: FloatArray, spectra: Record) -> None:
+    width = KERNEL * float(np.ptp(eigenvalues))
+    grid = np.linspace(eigenvalues[0] - 4 * width, eigenvalues[-1] + 4 * width, _POINTS)
+    even = np.full(len(eigenvalues), 1 / len(eigenvalues))
+    axis.fill_between(grid, smoothed(eigenvalues, even, grid, width), color=_style.MUTED, alpha=0.3, lw=0,
+                      label="exact")  # fmt: skip
+    for index, (name, found) in enumerate(spectra.items()):
+        nodes, weights = (np.array(found[key], dtype=np.float64) for key in ("nodes", "weights"))
+        axis.plot(grid, smoothed(nodes, weights, grid, width), color=_style.color(index), lw=1.4, label=_NAMES[name])
+    axis.set_title("estimated density")
+    axis.set_title(f"σ = {width:.2g}", loc="right", fontsize=10, fontweight="normal")
+    axis.set(xlabel="eigenvalue")
+    axis.legend(loc="lower center", fontsize=9)
+
+
+def _trace(axis: Axes, exact: float, samples: FloatArray) -> None:
+    mean, sem = running(samples)
+    counts = np.arange(2, len(samples) + 1)
+    for errors, shade in ((3, 0.15), (1, 0.3)):
+        band = (mean - errors * sem, mean + errors * sem)
+        axis.fill_between(counts, *band, color=_style.color(1), alpha=shade, lw=0, label=f"± {errors} standard errors")
+    axis.plot(counts, mean, color=_style.color(1), lw=1.4, label="estimate")
+    axis.axhline(exact, color=_style.INK, lw=1.2, ls=(0, (4, 2)), label="exact")
+    # the first few samples know nothing, and would take all of the height
+    last = 8 * float(sem[-1])
+    axis.set_ylim(min(exact, float(mean[-1])) - last, max(exact, float(mean[-1])) + last)
+    axis.set(title="trace (Hutchinson)", xlabel="samples", ylabel="running mean")
+    axis.legend(loc="best", fontsize=9)
