@@ -165,6 +165,7 @@ class JetForms:
         return self._parameters.new_zeros(len(self._parameters), self._num_tasks, dtype=torch.float64)
 
     def _forms(self, v: Tensor, control: Tensor | None) -> Tensor:
+        self._norms = None  # much memory, that was not asked for so far
         v = v.expand(self._parameters.shape)
         total = self._nothing()
         for one, derivatives in self._chunks:

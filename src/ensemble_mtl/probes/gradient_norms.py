@@ -8,6 +8,7 @@ Source: Goodfellow 2015 (arXiv:1510.01799), here with many rows per example and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ class GradientNorms:
 
     def __init__(self, tape: Tape, shapes: Sequence[tuple[int, ...]], graph: Tensor) -> None:
         self._tape, self._graph = tape, graph
-        self._sizes = [(shape[0], shape[1]) if len(shape) == 2 else (_size(shape), 1) for shape in shapes]
+        self._sizes = [(shape[0], shape[1]) if len(shape) == 2 else (math.prod(shape), 1) for shape in shapes]
         self._offsets = torch.tensor([0] + [out * fan_in for out, fan_in in self._sizes]).cumsum(0)
         codes = self._codes()
         self._uses = [use for step in tape.steps for use in self._uses_of(step, codes)]
@@ -194,7 +195,7 @@ class GradientNorms:
 
     def _square(self, tensor: int, uses: list[_Use], places: Tensor, deltas: dict[int, Tensor]) -> Tensor:
         """``[M]`` Σ_g ‖Σ x ⊗ δ‖² of one tensor."""
-        fan_out, fan_in = self._sizes[tensor] if uses[0].inputs is not None else (_size(self._sizes[tensor]), 1)
+        fan_out, fan_in = self._sizes[tensor] if uses[0].inputs is not None else (math.prod(self._sizes[tensor]), 1)
         xs, ds = [], []
         for use in uses:
             out = use.step.outputs[0]
@@ -242,12 +243,12 @@ def _labels(plain: Tensor, marked: Tensor, count: int) -> Tensor:
     ordinary = plain.abs() < torch.finfo(plain.dtype).max * 2.0**-_EXPONENTS
     plain, marked = (torch.where(ordinary, values, 0.0) for values in (plain, marked))
     weight, other = plain.abs().double().sum(-1), marked.abs().double().sum(-1)
-    ratio = torch.where(weight > 0, other / weight, 0.0).amax(0)
+    smallest = torch.finfo(plain.dtype).tiny * 2.0 ** (_EXPONENTS // 2)  # below it even powers of two round
+    ratio = torch.where(weight > smallest, other / weight, 0.0).amax(0)
     exponents = torch.where(ratio > 0, ratio.log2().round(), 0.0)
     expected = plain * torch.exp2(exponents)[:, None].to(plain.dtype)
-    smallest = torch.finfo(plain.dtype).tiny * 2.0 ** (_EXPONENTS // 2)  # below it even powers of two round
     labels = torch.where(ratio > 0, exponents + _EXPONENTS // 2, -1).long()
-    if ((expected != marked) & (marked.abs() > smallest)).any() or labels.max() >= count:
+    if ((expected != marked) & (plain.abs() > smallest)).any() or labels.max() >= count:
         raise NotSeparableError("graphs couple")
     return labels
 
@@ -274,10 +275,3 @@ def _spread(values: Tensor, to: Tensor, size: int) -> Tensor:
     if len(to) == size and torch.equal(to, torch.arange(size, device=to.device)):
         return values
     return values.new_zeros(*values.shape[:2], size).index_add(2, to, values)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
