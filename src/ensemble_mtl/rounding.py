@@ -49,6 +49,19 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return found[..., : sizes[0], : sizes[2]] if rows or columns else found
 
 
+def with_vector(a: Tensor, v: Tensor) -> Tensor:
+    """``a_m v_m`` for every member m, for large matrices: one product after the other, each read from memory once.
+
+    Args:
+        a: ``[M, R, K]``.
+        v: ``[M, K]``.
+
+    Returns:
+        ``[M, R]``.
+    """
+    return torch.stack([torch.mv(*pair) for pair in zip(a, v, strict=True)])
+
+
 def elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function(x)`` for one that has other code for the last few values than for whole blocks.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ensemble_mtl.probes.operator import Operator
-from ensemble_mtl.rounding import product
+from ensemble_mtl.rounding import product, with_vector
 
 BREAKDOWN = 10.0
 """A residual below this many roundings of ‖A‖ means that the Krylov space is exhausted."""
@@ -117,20 +118,17 @@ def tridiagonalize(operator: Operator, start: Tensor, num_steps: int, beside: Te
     num_members, size = operator.shape
     num_steps = min(num_steps, size)
     others = start.new_zeros(num_members, 0, size, dtype=operator.dtype) if beside is None else beside
-    taken = others.shape[1]
-    # one block of memory: a step goes over what is known already by one product
-    rows = torch.zeros(num_members, taken + num_steps, size, dtype=operator.dtype, device=operator.device)
-    rows[:, :taken] = others
+    rows = torch.zeros(num_members, num_steps, size, dtype=operator.dtype, device=operator.device)
     alpha = torch.zeros(num_members, num_steps, dtype=torch.float64, device=operator.device)
     beta = torch.zeros_like(alpha)
     over = torch.zeros(num_members, dtype=torch.bool, device=operator.device)
     steps = torch.full((num_members,), num_steps, device=operator.device)
-    q = _unit(_cleared(others, (start / start.norm(dim=1, keepdim=True)).to(operator.dtype)))
+    q = _unit(_cleared([others], (start / start.norm(dim=1, keepdim=True)).to(operator.dtype)))
     for k in range(num_steps):
-        rows[:, taken + k] = q
+        rows[:, k] = q
         w = operator.matvec(q)
         alpha[:, k] = (q.double() * w.double()).sum(1)
-        w = _cleared(rows[:, : taken + k + 1], w)
+        w = _cleared([others, rows[:, : k + 1]], w)
         norm = w.double().norm(dim=1)
         scale = alpha[:, : k + 1].abs().amax(1) + beta[:, :k].abs().sum(1) / max(k, 1)
         ended = norm <= BREAKDOWN * torch.finfo(operator.dtype).eps * scale.clamp(min=TINY)
@@ -138,17 +136,19 @@ def tridiagonalize(operator: Operator, start: Tensor, num_steps: int, beside: Te
         over = over | ended
         beta[:, k] = torch.where(over, 0.0, norm)
         q = torch.where(over[:, None], 0.0, w / norm.clamp(min=TINY)[:, None]).to(operator.dtype)
-    gram = product(rows[:, taken:], rows.mT).double()
     alive = torch.arange(num_steps, device=operator.device) < steps[:, None]
-    identity = torch.nn.functional.pad(torch.diag_embed(alive.double()), (taken, 0))
-    worst = (gram - identity).abs().amax((1, 2))
-    return Tridiagonal(alpha, beta[:, :-1], steps, worst, rows[:, taken:], beta[:, -1], q)
+    off = [product(rows, rows.mT).double() - torch.diag_embed(alive.double())]
+    off += [product(rows, others.mT).double()] if others.shape[1] else []
+    worst = torch.cat(off, dim=2).abs().amax((1, 2))
+    return Tridiagonal(alpha, beta[:, :-1], steps, worst, rows, beta[:, -1], q)
 
 
-def _cleared(rows: Tensor, w: Tensor) -> Tensor:
-    """``w [M, P]`` without its part in the span of ``rows [M, K, P]``."""
-    for _ in range(2 if rows.shape[1] else 0):
-        w = w - product(rows.mT, product(rows, w[..., None]))[..., 0]
+def _cleared(bases: Sequence[Tensor], w: Tensor) -> Tensor:
+    """``w [M, P]`` without its part in the span of the rows of each of the ``bases [M, K, P]``."""
+    for _ in range(2):
+        for rows in bases:
+            if rows.shape[1]:
+                w = w - with_vector(rows.mT, with_vector(rows, w))
     return w
 
 
