@@ -124,7 +124,8 @@ def test_flags_are_settings_of_the_probes(study: Study, tmp_path: Path) -> None:
     )  # fmt: skip
     assert by_flag.code == 0, by_flag.err
     found = json.loads(by_flag.out)
-    assert found["settings"]["trace"] == {"name": "deflated", "relative_error": 0.02, "norm_error": 0.002, "pilot": 4}
+    expected = {"name": "deflated", "relative_error": 0.02, "norm_error": 0.002, "pilot": 4, "max_samples": 64}
+    assert found["settings"]["trace"] == expected
     assert found["settings"]["density"] == {"name": "deflated", "steps": 3}
     (one,) = found["probes"]
     assert (one["num_graphs"], len(one["frobenius_runs"])) == (5, 2)
