@@ -276,7 +276,9 @@ def test_no_option_takes_infinity(package: str) -> None:
 
 def test_an_unknown_figure_is_named_beside_the_known_ones(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, MINIMAL + "report: {figures: [spectrum]}\n")
-    assert line.startswith(f"study.yaml:{ADDED}: report.figures: got 'spectrum', expected one of appendix_e, composition, ")
+    assert line.startswith(
+        f"study.yaml:{ADDED}: report.figures: got 'spectrum', expected one of appendix_e, composition, "
+    )
     assert line.endswith("did you mean 'spectra'?")
     assert load(tmp_path, MINIMAL + "report: {figures: [parity]}\n").report.shown() == ["parity"]
     assert load(tmp_path, MINIMAL + "report: {figures: none}\n").report.shown() == []

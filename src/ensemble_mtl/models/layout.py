@@ -28,12 +28,22 @@ class Layout:
         self.specs = specs
         self.sizes = [spec.size for spec in specs.values()]
         self.size = sum(self.sizes)
-        self.num_shared = sum(spec.size for name, spec in specs.items() if name.startswith(SHARED_PREFIX))
+        self._first_head = sum(name.startswith(SHARED_PREFIX) for name in specs)
+        self.num_shared = sum(self.sizes[: self._first_head])
         self.num_tasks = len({name.split(".")[1] for name in specs if name.startswith(HEADS_PREFIX)})
 
-    def unflatten(self, flat: Tensor) -> Parameters:
-        """Named views of ``flat [M, P]``, differentiable; shapes ``[M, *spec.shape]``."""
-        pieces = flat.split(self.sizes, dim=1)
+    def unflatten(self, flat: Tensor, heads: Tensor | None = None) -> Parameters:
+        """Named views of ``flat [M, P]``, differentiable; shapes ``[M, *spec.shape]``.
+
+        If ``heads`` are given, ``flat`` holds only the shared parameters.
+        """
+        if heads is None:
+            pieces = flat.split(self.sizes, dim=1)
+        else:
+            pieces = (
+                *flat.split(self.sizes[: self._first_head], dim=1),
+                *heads.split(self.sizes[self._first_head :], dim=1),
+            )
         named = zip(self.specs.items(), pieces, strict=True)
         return {name: piece.view(flat.shape[0], *spec.shape) for (name, spec), piece in named}
 

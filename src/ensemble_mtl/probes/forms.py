@@ -52,8 +52,11 @@ class Forms(Protocol):
         For a task with one label per graph this is the Gauss-Newton part of H.
         """
 
-    def gauss_newton_cost(self) -> float:
-        """Of its trace, in quadratic forms of all tasks; infinite where C is not known, and 0."""
+    def gauss_newton_cost(self, worth: float = math.inf) -> float:
+        """Of its trace, in quadratic forms of all tasks; infinite where C is not known, and 0.
+
+        If it is not below what it is ``worth``, any number that is not.
+        """
 
     def gauss_newton_trace(self) -> Tensor:
         """``[T, M]`` tr C, exact."""
@@ -79,7 +82,7 @@ class ProductForms:
         found = self.quadratic_forms(v)
         return found, torch.zeros_like(found)
 
-    def gauss_newton_cost(self) -> float:
+    def gauss_newton_cost(self, worth: float = math.inf) -> float:
         """See :class:`Forms`."""
         return math.inf
 
@@ -123,11 +126,12 @@ class JetForms:
         control = self._nothing()
         return self._forms(v, control), control.mT
 
-    def gauss_newton_cost(self) -> float:
+    def gauss_newton_cost(self, worth: float = math.inf) -> float:
         """See :class:`Forms`; measured on the networks of New 2022, with four tasks and 64 graphs."""
-        if self._gradient_norms():
-            return COST_AT_ONCE
-        return COST_OF_ONE * self._num_tasks * sum(len(one.graph.unique()) for one, _ in self._chunks)
+        one_by_one = COST_OF_ONE * self._num_tasks * sum(len(one.graph.unique()) for one, _ in self._chunks)
+        if min(COST_AT_ONCE, one_by_one) >= worth:  # what it is would have to be found out
+            return min(COST_AT_ONCE, one_by_one)
+        return COST_AT_ONCE if self._gradient_norms() else one_by_one
 
     def gauss_newton_trace(self) -> Tensor:
         """See :class:`Forms`; one backward pass per task where graphs can be told apart in it, else one per graph."""

@@ -6,8 +6,8 @@ A name stands in one table: linear operations, products, elementwise functions w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -31,14 +31,23 @@ Rule = Callable[[Step, Jets], list[Jet]]
 
 
 def rule_of(step: Step) -> Rule:
-    """The rule for the operation, or NoRuleError."""
+    """The rule for the operation, or NoRuleError; derivatives of elementwise functions are taken at once."""
     name = step.name.removeprefix("aten.")
     for names, rule in _RULES.items():
         if name in names and (rule in (_linear, _constant) or not step.kwargs):
             if rule is _elementwise and len(step.args) > _DERIVATIVES[name].__code__.co_argcount - 1:
                 break  # an option that the rule does not know
+            if rule is _elementwise:
+                step.derivatives = _DERIVATIVES[name](step.outputs[0], *step.args)
             return rule
     raise NoRuleError(f"{step.name} with {step.kwargs} has no rule for its second derivative in {__name__}")
+
+
+def read_by(rule: Rule, step: Step) -> Iterable[Tensor]:
+    """Tensors whose values, not shapes alone, the rule reads at every pass."""
+    if rule in (_linear, _constant, _added, _elementwise):
+        return ()
+    return [*step.inputs, *step.outputs] if rule in (_quotient, _extremum) else step.inputs
 
 
 def _jet(value: Any, jets: Jets) -> Jet:
@@ -61,23 +70,22 @@ def _linear(step: Step, jets: Jets) -> list[Jet]:
 
 def _linear_channel(step: Step, jets: Jets, channel: int) -> Sequence[Tensor | None]:
     places = _TERMS.get(step.name.removeprefix("aten."), (0,))
-    alive = False
+    terms = [value for place, value in enumerate(step.args) if place in places]
+    leaves = [leaf for value in terms for leaf in (value if isinstance(value, list | tuple) else (value,))]
+    if all(_jet(leaf, jets)[channel] is None for leaf in leaves):
+        return [None] * len(step.outputs)
 
     def term(value: Any) -> Any:
-        nonlocal alive
         if isinstance(value, list | tuple):
             return [term(inner) for inner in value]
         if not isinstance(value, Tensor):
             return 0.0
         derivative = _jet(value, jets)[channel]
-        alive = alive or derivative is not None
         return torch.zeros_like(value) if derivative is None else derivative
 
     args = [term(value) if place in places else value for place, value in enumerate(step.args)]
     if step.name.removeprefix("aten.") in _FILLS:
         args[2:] = [0.0]
-    if not alive:
-        return [None] * len(step.outputs)
     found = step.function(*args, **step.kwargs)
     return [found] if isinstance(found, Tensor) else list(found)
 
@@ -159,9 +167,7 @@ def _extremum(step: Step, jets: Jets) -> list[Jet]:
 
 def _elementwise(step: Step, jets: Jets) -> list[Jet]:
     """Of y = f(x): ẏ = f′ ẋ and ÿ = f′ ẍ + f″ ẋ²."""
-    if step.derivatives is None:
-        step.derivatives = _DERIVATIVES[step.name.removeprefix("aten.")](step.outputs[0], *step.args)
-    slope, bend = step.derivatives
+    slope, bend = cast("tuple[Tensor, Tensor | None]", step.derivatives)  # since rule_of has taken them
     first, second = _jet(step.args[0], jets)
     curved = None if bend is None or first is None else bend * first * first
     scaled = [None if derivative is None else slope * derivative for derivative in (first, second)]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ensemble_mtl.probes.jet_rules import NOTHING, Jets, rule_of
+from ensemble_mtl.probes.jet_rules import NOTHING, Jets, read_by, rule_of
 from ensemble_mtl.probes.tape import Tape
 
 
@@ -34,7 +34,10 @@ class SecondDerivative:
 
     def __init__(self, function: Callable[[Tensor], Tensor], point: Tensor) -> None:
         self.tape = Tape(function, point)
-        self._rules = [rule_of(step) for step in self.tape.steps]
+        with torch.no_grad():
+            self._rules = [rule_of(step) for step in self.tape.steps]
+        pairs = zip(self._rules, self.tape.steps, strict=True)
+        self.tape.forget(tensor for rule, step in pairs for tensor in read_by(rule, step))
 
     @torch.no_grad()
     def __call__(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

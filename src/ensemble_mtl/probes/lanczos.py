@@ -86,13 +86,19 @@ def density(operator: Operator, num_steps: int, num_starts: int, generator: torc
     """Quadrature for the spectral density, from ``num_starts`` Gaussian start vectors."""
     first = tridiagonalize(operator, gaussian(operator, generator), num_steps)
     found = [(*quadrature(first), first.orthogonality)]
-    for _ in range(num_starts - 1):
-        run = tridiagonalize(operator, gaussian(operator, generator), num_steps)
-        found.append((*quadrature(run), run.orthogonality))
+    found += [run(operator, generator, num_steps) for _ in range(num_starts - 1)]
     nodes, weights, orthogonality = (torch.stack(values, dim=1) for values in zip(*found, strict=True))
     return Density(
         nodes, weights, orthogonality.amax(1), first, torch.zeros_like(first.coupling), num_starts * nodes.shape[2]
     )
+
+
+def run(
+    operator: Operator, generator: torch.Generator, num_steps: int, beside: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nodes and weights ``[M, K]`` and orthogonality ``[M]`` from one Gaussian start; its basis is let go."""
+    found = tridiagonalize(operator, gaussian(operator, generator), num_steps, beside)
+    return (*quadrature(found), found.orthogonality)
 
 
 def gaussian(operator: Operator, generator: torch.Generator) -> Tensor:

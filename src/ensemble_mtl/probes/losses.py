@@ -93,7 +93,7 @@ def _outputs(problem: Problem, state: StackState, tasks: Sequence[str]) -> Calla
     heads = state["parameters"][:, problem.layout.num_shared :].detach()
 
     def outputs(batch: GraphBatch, shared: Tensor) -> Outputs:
-        parameters = problem.layout.unflatten(torch.cat([shared, heads], dim=1))
+        parameters = problem.layout.unflatten(shared, heads)
         x = problem.model.trunk(parameters, buffers, batch, training=False)
         return problem.model.heads(parameters, x, batch, tasks)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+import math
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ class Step:
         kwargs: likewise.
         outputs: what it returned.
         finished: ids of tensors that no later step reads.
-        derivatives: kept by the rules between passes.
+        derivatives: of an elementwise function; kept between passes.
     """
 
     function: Any
@@ -46,7 +47,7 @@ class Step:
 class Tape(TorchDispatchMode):
     """The steps that lead from ``point`` to ``function(point)``; values that do not depend on it are constants.
 
-    It holds every tensor on the way, so that ids name them.
+    It holds every tensor on the way, so that ids name them; their values can be forgotten.
 
     Args:
         function: its control flow may depend on values, which are those at the point.
@@ -58,6 +59,7 @@ class Tape(TorchDispatchMode):
         self.point = point.detach().clone()
         self.steps: list[Step] = []
         self._dependent = {id(self.point)}
+        self._forgotten: set[int] = set()
         self._constants: list[Any] = []
         with torch.no_grad(), self:
             self.value = function(self.point)
@@ -65,6 +67,16 @@ class Tape(TorchDispatchMode):
         last.pop(id(self.value), None)
         for name, step in last.items():
             step.finished.append(name)
+
+    def forget(self, read: Iterable[Tensor]) -> None:
+        """Let go of the values, not the names and shapes, of tensors on the way, but for those that are ``read``."""
+        kept = {_memory(tensor) for tensor in [self.point, self.value, *read]}
+        for out in (out for step in self.steps for out in step.outputs):
+            if _memory(out) not in kept and out.is_floating_point():
+                self._forgotten.add(id(out))
+        for out in (out for step in self.steps for out in step.outputs):
+            if id(out) in self._forgotten:
+                out.data = torch.full((), math.nan, dtype=out.dtype, device=out.device).expand(out.shape)
 
     def replay(self, constants: Container[int], kept: Container[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Do it again, now with gradients.
@@ -79,7 +91,7 @@ class Tape(TorchDispatchMode):
         values: dict[int, Tensor] = {}
         with torch.enable_grad():
             for step in self.steps:
-                if all(id(out) in constants for out in step.outputs):
+                if all(id(out) in constants and id(out) not in self._forgotten for out in step.outputs):
                     continue
                 args, kwargs = tree_map(lambda leaf: values.get(id(leaf), leaf), (step.args, step.kwargs))
                 found = [leaf for leaf in tree_leaves(step.function(*args, **kwargs)) if isinstance(leaf, Tensor)]
@@ -87,6 +99,9 @@ class Tape(TorchDispatchMode):
                     if id(out) in kept and not again.requires_grad:
                         again.requires_grad_()
                     values[id(out)] = again
+                for name in step.finished:
+                    if name not in kept:
+                        values.pop(name, None)
         return values[id(self.value)], {name: values[name] for name in values if name in kept}
 
     @classmethod
@@ -106,3 +121,7 @@ class Tape(TorchDispatchMode):
             else:  # an index or a mask; it moves by jumps only
                 self._constants.append(step)
         return found
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

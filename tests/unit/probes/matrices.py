@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -52,21 +53,26 @@ class PartlyKnown(ProductForms):
         operator: of the matrices.
         rows: ``[M, n, P]`` c.
         cost: of tr C, in forms.
+        others: further tasks, of which nothing is known.
     """
 
-    def __init__(self, operator: DenseOperator, rows: Tensor, cost: float = 0.0) -> None:
-        super().__init__([operator])
+    def __init__(self, operator: DenseOperator, rows: Tensor, cost: float = 0.0, *others: DenseOperator) -> None:
+        super().__init__([operator, *others])
         self.rows, self.cost, self.asked = rows, cost, 0
 
     def with_gauss_newton(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.quadratic_forms(v), 2 * (self.rows @ v[:, :, None]).square().sum((1, 2))[None]
+        found = self.quadratic_forms(v)
+        return found, self._alone(2 * (self.rows @ v[:, :, None]).square().sum((1, 2)), len(found))
 
-    def gauss_newton_cost(self) -> float:
+    def gauss_newton_cost(self, worth: float = math.inf) -> float:
         return self.cost
 
     def gauss_newton_trace(self) -> Tensor:
         self.asked += 1
-        return 2 * self.rows.square().sum((1, 2))[None]
+        return self._alone(2 * self.rows.square().sum((1, 2)), len(self._operators))
+
+    def _alone(self, first: Tensor, count: int) -> Tensor:
+        return torch.cat([first[None], torch.zeros(count - 1, len(first), dtype=first.dtype)])
 
 
 def trace_of(
@@ -84,9 +90,14 @@ def trace_of(
         options.setdefault("max_samples", most)
     chosen = module.Options(name=name, **options)
     control = module.control(chosen, krylov, signs(operator, most, seed))
-    norms = (operator.matrices.double().square().sum((1, 2)).sqrt())[None]
+    norms = norm_of(operator)[None]
     forms = forms or ProductForms([operator])
     return module.estimate(chosen, signs(operator, most, seed), most, forms, [control], norms)
+
+
+def norm_of(operator: DenseOperator) -> Tensor:
+    """``[M]`` ‖A‖_F."""
+    return operator.matrices.double().square().sum((1, 2)).sqrt()
 
 
 def krylov_of(operator: DenseOperator, steps: int, seed: int = 0) -> lanczos.Tridiagonal:

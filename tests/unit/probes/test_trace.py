@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from matrices import PartlyKnown, density_of, krylov_of, signs, trace_of, trained, with_spectrum
+from matrices import PartlyKnown, density_of, krylov_of, norm_of, signs, trace_of, trained, with_spectrum
 from scipy import stats
 from tolerances import ROUNDING, close
 
@@ -115,6 +115,21 @@ def test_a_known_part_is_used_where_it_is_worth_its_trace():
     operator, forms = partly_known(60, known=0.001, cost=1.0)
     trace_of(operator, "gauss_newton", krylov, 500, 0, forms)
     assert forms.asked == 0
+
+
+@pytest.mark.parametrize(("scale", "asked"), [(1.0, 0), (1e-9, 1)])
+def test_a_known_part_is_of_no_use_where_another_task_needs_as_many_samples(scale, asked):
+    """One pass gives the forms of all tasks."""
+    operator, forms = partly_known(60)
+    other = DenseOperator(scale * with_spectrum(torch.linspace(-1, 1, 60)))
+    forms = PartlyKnown(operator, forms.rows, 1.0, other)
+    norms = torch.stack([norm_of(operator), torch.ones(1)])
+    module = registry.load("probes.trace", "gauss_newton")
+    options = module.Options(relative_error=0.0, norm_error=0.01)
+    nothing = [module.control(options, krylov_of(operator, 1), [])] * 2
+    found = module.estimate(options, signs(operator, 200, 0), 200, forms, nothing, norms)
+    assert forms.asked == asked
+    assert bool(found.samples[0] < 50) == bool(asked)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])

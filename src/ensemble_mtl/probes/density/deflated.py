@@ -57,11 +57,10 @@ def estimate(
     rest = 1 - first.steps[:, None].double() / size
     nodes, weights, worst = [], [], first.orthogonality
     for _ in range(num_runs):
-        run = lanczos.tridiagonalize(operator, lanczos.gaussian(operator, generator), options.steps, first.basis)
-        theta, share = lanczos.quadrature(run)
+        theta, share, orthogonality = lanczos.run(operator, generator, options.steps, first.basis)
         nodes.append(torch.cat([known, torch.where(rest > 0, theta, float("nan"))], dim=1))
         weights.append(torch.cat([masses, rest * share], dim=1))
-        worst = torch.maximum(worst, run.orthogonality)
+        worst = torch.maximum(worst, orthogonality)
     products = known.shape[1] + num_runs * (nodes[0].shape[1] - known.shape[1])
     return lanczos.Density(
         torch.stack(nodes, dim=1), torch.stack(weights, dim=1), worst, first, 2 * first.coupling.square(), products

@@ -3,7 +3,7 @@
 Of a squared error H = 2 Σ ∇r ∇rᵀ + 2 Σ r ∇²r. The first part makes the outliers of a trained network, and
 with them nearly all of the variance of Hutchinson's estimator; its trace 2 Σ ‖∇r‖² is exact from the
 gradients of single graphs, and its form 2 Σ (∇r·v)² comes out of the pass that gives vᵀHv. Whether it is worth
-its cost is decided task by task from samples that are not used again; where not, vᵀHv are averaged as they are.
+its cost is decided from samples that are not used again; where not, vᵀHv are averaged as they are.
 Sources: Schraudolph 2002 (doi:10.1162/08997660260028683) for the parts; Glasserman 2003, 4.1, for control variates.
 """
 
@@ -63,12 +63,15 @@ def estimate(
 
 
 def _helps(pairs: Sequence[tuple[Tensor, Tensor]], forms: Forms, options: Options, norms: Tensor, most: int) -> Tensor:
-    """``[T, M]`` whether taking vᵀCv away is worth more samples than tr C costs: they scale with the variance."""
+    """``[T, M]`` whether taking vᵀCv away is worth more samples than tr C costs: they scale with the variance.
+
+    One pass gives the forms of all tasks, so that a member's slowest task decides.
+    """
     if not pairs:
         return torch.zeros_like(norms, dtype=torch.bool)
     form, part = (torch.stack(column) for column in zip(*pairs, strict=True))
-    share = (form - part).var(0) / form.var(0)
-    if not (share < 1).any():
-        return share < 1
-    plain = needed(form.tolist(), torch.zeros_like(share), options, norms, most).to(share.device)
-    return (1 - share) * plain > forms.gauss_newton_cost()
+    share = ((form - part).var(0) / form.var(0)).nan_to_num(nan=1.0).clamp(max=1.0)
+    plain = needed(form.tolist(), torch.zeros_like(share), options, norms, most).to(share)
+    saved = plain.amax(0) - (share * plain).amax(0)
+    worth = torch.minimum((1 - share) * plain, saved)
+    return worth > forms.gauss_newton_cost(float(worth.max()))
