@@ -33,14 +33,14 @@ ROUNDS = 2
 SPECTRA = ProbeConfig.model_validate(
     {
         "graphs": GRAPHS,
-        "density": {"name": "deflated", "steps": 20},
-        "lanczos_steps": 40,
+        "density": {"name": "deflated", "steps": 12},
+        "lanczos_steps": 32,
         "lanczos_starts": 2,
         "trace": "deflated",
         "trace_samples": SAMPLES,
     }
 )
-"""80 products per task, and the samples of the trace."""
+"""56 products per task, and the samples of the trace."""
 
 
 def traces(problem: Problem, state: StackState, name: str, most: int, relative: list[float] | None = None) -> Any:
@@ -79,7 +79,6 @@ def _measure(problem: Problem, state: StackState, untrained: StackState, rounds:
     clock, memory, left_out = Clock(), {}, peers.missing()
     networks = [peers.TaskNetwork(problem, state, task, GRAPHS) for task in TASKS]
     has_pyhessian, has_curvlinops = (not any(name in line for line in left_out) for name in ("pyhessian", "curvlinops"))
-    forms = all_forms(problem, state, TASKS, probe_set(problem, GRAPHS))
     columns: list[Callable[[int], object]] = [peers.curvlinops(networks[0])] if has_curvlinops else []
     for product in columns:
         memory["curvlinops, 8 columns"] = peak_of(lambda product=product: product(BLOCK))
@@ -94,9 +93,6 @@ def _measure(problem: Problem, state: StackState, untrained: StackState, rounds:
                 network.zero_grad()
         for product in columns:
             clock.time("curvlinops, products", lambda product=product: product(BLOCK))
-        clock.time("forms, start", lambda: all_forms(problem, state, TASKS, probe_set(problem, GRAPHS)))
-        clock.time("forms", lambda forms=forms: [forms.quadratic_forms(v) for v in _vectors(problem, state, MEASURED)])
-    del forms
     peer_replicates = []
     if has_pyhessian:
         memory["PyHessian, forms"] = peak_of(lambda: peers.pyhessian(networks[0])[0](2))
@@ -109,7 +105,7 @@ def _measure(problem: Problem, state: StackState, untrained: StackState, rounds:
 
         memory["PyHessian, density"] = peak_of(density)
     errors = [_errors(problem, one) for one in (state, untrained)]
-    memory["forms"] = peak_of(lambda: traces(problem, state, "hutchinson", 2))
+    memory["forms"] = peak_of(lambda: clock.time("forms", lambda: traces(problem, untrained, "hutchinson", SAMPLES)))
     estimates = [
         clock.time(name, lambda one=one, error=error: traces(problem, one, "gauss_newton", SAMPLES, error))
         for name, one, error in zip(("traces", "traces, untrained"), (state, untrained), errors, strict=True)

@@ -44,7 +44,7 @@ class Found:
 def table(problem: Problem, found: Found) -> str:
     """As Markdown."""
     clock, unit = found.clock, found.clock.of("gradient")
-    plain = clock.of("forms, start") + SAMPLES * clock.of("forms") / MEASURED
+    plain = clock.of("forms")
     rows: list[tuple[str, float, str]] = []
     peer = peer_all = math.nan
     if "PyHessian, forms" in clock.seconds:

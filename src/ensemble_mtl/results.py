@@ -52,7 +52,10 @@ class ProbeResult:
         trace_seconds: the part of ``seconds`` that went into the trace, which all tasks share alike.
         reduction: whether the loss is the mean or the sum over the probe set's labels.
         pairs: other task -> ``gradient_cosine``, ``eigenvector_overlap``, ``wasserstein``,
-            ``energy_wasserstein``, ``outlier_wasserstein`` (see :mod:`ensemble_mtl.probes.pairs`).
+            ``energy_wasserstein``, ``outlier_wasserstein`` (see :mod:`ensemble_mtl.probes.pairs`), and with
+            ``_sem`` the standard errors of ``wasserstein`` and ``energy_wasserstein``.
+        eig_min_error: an eigenvalue lies as near to ``eig_min``.
+        eig_max_error: likewise.
     """
 
     task: str
@@ -79,6 +82,8 @@ class ProbeResult:
     trace_seconds: float = float("nan")
     reduction: str = "mean"
     pairs: dict[str, dict[str, float]] = field(default_factory=dict)
+    eig_min_error: float = float("nan")
+    eig_max_error: float = float("nan")
 
 
 @dataclass(frozen=True)

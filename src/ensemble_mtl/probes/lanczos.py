@@ -130,6 +130,7 @@ def tridiagonalize(operator: Operator, start: Tensor, num_steps: int, beside: Te
     over = torch.zeros(num_members, dtype=torch.bool, device=operator.device)
     steps = torch.full((num_members,), num_steps, device=operator.device)
     q = _unit(_cleared([others], (start / start.norm(dim=1, keepdim=True)).to(operator.dtype)))
+    del start  # as much memory as two vectors of float32
     for k in range(num_steps):
         rows[:, k] = q
         w = operator.matvec(q)

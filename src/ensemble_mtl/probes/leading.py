@@ -35,10 +35,8 @@ def leading(run: Tridiagonal, count: int) -> Leading:
 
     The residual is β |s_K| of the exact recurrence, plus the rounding of the products.
     """
-    values, vectors = ritz(run)
+    values, vectors, residuals = _with_residuals(run)
     magnitude = values.abs().nan_to_num(nan=0.0)
-    rounding = torch.finfo(run.basis.dtype).eps * magnitude.amax(1, keepdim=True)
-    residuals = run.coupling[:, None] * vectors[:, -1].abs() + rounding
     converged = (residuals <= CONVERGED * magnitude) & (magnitude > 0)
     order = torch.where(converged, magnitude, -1.0).argsort(dim=1, descending=True, stable=True)[:, :count]
     found = converged.gather(1, order)
@@ -50,3 +48,17 @@ def leading(run: Tridiagonal, count: int) -> Leading:
         torch.where(found, residuals.gather(1, order), nothing),
         product(chosen, run.basis),
     )
+
+
+def ends(run: Tridiagonal) -> tuple[Tensor, Tensor]:
+    """Smallest and largest Ritz value ``[M, 2]`` and their residuals ``[M, 2]``, converged or not; float64."""
+    values, _, residuals = _with_residuals(run)
+    places = torch.stack([torch.zeros_like(run.steps), run.steps - 1], dim=1)
+    return values.gather(1, places), residuals.gather(1, places)
+
+
+def _with_residuals(run: Tridiagonal) -> tuple[Tensor, Tensor, Tensor]:
+    """Ritz values ``[M, K]``, vectors of T ``[M, K, K]`` and residuals ``[M, K]``."""
+    values, vectors = ritz(run)
+    rounding = torch.finfo(run.basis.dtype).eps * values.abs().nan_to_num(nan=0.0).amax(1, keepdim=True)
+    return values, vectors, run.coupling[:, None] * vectors[:, -1].abs() + rounding

@@ -12,7 +12,6 @@ from ensemble_mtl import registry
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.probes.forms import JetForms, ProductForms, quadratic_forms
 from ensemble_mtl.probes.hutchinson import rademacher
-from ensemble_mtl.probes.leading import leading
 from ensemble_mtl.probes.losses import CHUNK, Reduction, residuals, shared_losses
 from ensemble_mtl.probes.operator import HessianOperator
 from ensemble_mtl.probes.spectrum import Spectrum, pairs
@@ -129,7 +128,7 @@ def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: st
     density = estimator.estimate(config.density, config.lanczos_steps, config.lanczos_starts, operator, generator)
     trace = registry.load("probes.trace", config.trace.name)
     control = trace.control(config.trace, density.first, _signs(problem, state, config))
-    return Spectrum.of(operator, density, leading(density.first, config.leading), control, started)
+    return Spectrum.of(operator, density, config.leading, control, started)
 
 
 def all_forms(

@@ -79,3 +79,23 @@ def spectral_distances(first: tuple[FloatArray, FloatArray], second: tuple[Float
         power = mass * relative**2
         energy += [relative, power / power.sum()]
     return {"wasserstein": wasserstein(*plain), "energy_wasserstein": wasserstein(*energy)}
+
+
+def distance_errors(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> dict[str, float]:
+    """Standard errors of :func:`spectral_distances` over Lanczos runs, by the jackknife; NaN for a single run.
+
+    Source: Efron and Stein 1981, doi:10.1214/aos/1176345462.
+
+    Args:
+        first: nodes and weights ``[S, K]``, S of the same runs as those of the other.
+        second: likewise.
+    """
+    runs = len(first[0])
+    without = [np.arange(runs) != run for run in range(runs)]
+    parts = [[(nodes[kept], weights[kept]) for nodes, weights in (first, second)] for kept in without]
+    found = [spectral_distances(*part) for part in parts] if runs > 1 else []
+    errors = {}
+    for name in ("wasserstein", "energy_wasserstein"):
+        values = np.array([one[name] for one in found])
+        errors[f"{name}_sem"] = float(np.sqrt((runs - 1) * values.var())) if runs > 1 else float("nan")
+    return errors

@@ -51,12 +51,12 @@ class Tape(TorchDispatchMode):
 
     Args:
         function: its control flow may depend on values, which are those at the point.
-        point: a tensor.
+        point: a tensor, which nobody may change as long as the tape is in use.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], point: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.point = point.detach().clone()
+        self.point = point.detach()
         self.steps: list[Step] = []
         self._dependent = {id(self.point)}
         self._forgotten: set[int] = set()

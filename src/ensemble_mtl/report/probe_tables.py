@@ -24,8 +24,8 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
         _row("loss", probe.loss),
         _row("trace", probe.trace, probe.trace_sem, f"n = {probe.trace_samples}"),
         _row("‖H‖_F", probe.frobenius, probe.frobenius_sem, f"{runs} run{'s' if runs > 1 else ''}"),
-        _row("smallest eigenvalue", probe.eig_min),
-        _row("largest eigenvalue", probe.eig_max),
+        _row("smallest eigenvalue", probe.eig_min, probe.eig_min_error, "residual"),
+        _row("largest eigenvalue", probe.eig_max, probe.eig_max_error, "residual"),
         *(
             _row(f"leading eigenvalue {rank}", value, residual, "residual")
             for rank, (value, residual) in enumerate(zip(probe.eigenvalues, probe.residuals, strict=True), start=1)
@@ -48,14 +48,14 @@ def of_pairs(probes: Sequence[ProbeResult]) -> Table:
     rows = tuple(
         (
             Cell(f"{one.task}, {other.task}"),
-            *(Cell(_number(one.pairs[other.task][measure])) for measure in measures),
+            *(_measure(one.pairs[other.task], name) for name in measures),
         )
         for one, other in itertools.combinations(probes, 2)
     )
     caption = (
-        "W1: Wasserstein-1 distance of the spectra; energy-weighted: of their shapes, with weights ∝ λ²; of outliers: "
-        "between the converged leading eigenvalues, as many of each. Overlap: of the leading eigenvectors' spans, 1 if "
-        "they are the same."
+        "W1: Wasserstein-1 distance of the spectra, ± standard error over Lanczos runs; energy-weighted: of their "
+        "shapes, with weights ∝ λ²; of outliers: between the converged leading eigenvalues, as many of each. Overlap: "
+        "of the leading eigenvectors' spans, 1 if they are the same."
     )
     header = ("", "Gradient cosine", "W1", "Energy-weighted W1", "W1 of outliers", "Overlap")
     return Table("Pairs of tasks", caption, header, rows)
@@ -64,6 +64,11 @@ def of_pairs(probes: Sequence[ProbeResult]) -> Table:
 def _row(name: str, value: float, error: float = math.nan, note: str = "") -> tuple[Cell, Cell, Cell]:
     known = math.isfinite(error)
     return Cell(name), Cell(_number(value)), Cell(scientific(error) if known else ABSENT if note else "", note=note)
+
+
+def _measure(pair: dict[str, float], name: str) -> Cell:
+    error = pair.get(f"{name}_sem", math.nan)
+    return Cell(_number(pair[name]) + (f" ± {scientific(error)}" if math.isfinite(error) else ""))
 
 
 def _number(value: float) -> str:

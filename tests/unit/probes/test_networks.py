@@ -58,6 +58,8 @@ def test_probes_are_those_of_the_dense_hessian(conv, estimators):
         assert probe.eig_max == pytest.approx(values[-1], rel=1e-4)
         assert values[0] - 1e-9 <= probe.eig_min <= 0.5 * values[0] or values[0] > -1e-3 * values[-1]
         norm = np.linalg.norm(values)
+        for end, error in ((probe.eig_min, probe.eig_min_error), (probe.eig_max, probe.eig_max_error)):
+            assert np.abs(values - end).min() <= error + 1e-9 * norm
         spread = stats.t.ppf(0.99995, len(probe.frobenius_runs) - 1) * probe.frobenius_sem
         assert abs(probe.frobenius - norm) < spread + 1e-6 * norm
         largest = values[np.argsort(-np.abs(values))][: len(probe.eigenvalues)]

@@ -5,10 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matrices import density_of, with_spectrum
 from scipy import stats
 from tolerances import ROUNDING, close
 
-from ensemble_mtl.probes.pairs import cosine, outlier_distance, overlap, spectral_distances, wasserstein
+from ensemble_mtl.probes.operator import DenseOperator
+from ensemble_mtl.probes.pairs import (
+    cosine,
+    distance_errors,
+    outlier_distance,
+    overlap,
+    spectral_distances,
+    wasserstein,
+)
+
+ENDS = (torch.tensor([9.0, 5.0]), torch.tensor([4.0, -6.0]))
 
 
 def test_cosine_of_gradients():
@@ -78,3 +89,24 @@ def test_distance_of_outliers_compares_as_many_of_each():
     assert outlier_distance(first, second) == pytest.approx(1.5)
     assert outlier_distance(first, first) == 0.0
     assert np.isnan(outlier_distance(first, np.full(2, nan)))
+
+
+@pytest.mark.parametrize("estimator", ["quadrature", "deflated"])
+def test_errors_of_distances_are_those_of_repetitions(estimator):
+    """Of 8 runs; 40 repetitions know a standard deviation to 11 %, and a jackknife's own error is as large."""
+    one, other = (DenseOperator(with_spectrum(torch.cat([torch.linspace(-1, 1, 60), end]))) for end in ENDS)
+    found: dict[str, list[float]] = {}
+    for seed in range(40):
+        pair = [density_of(operator, estimator, 6, 8, seed) for operator in (one, other)]
+        spectra = [(density.nodes[0].numpy(), density.weights[0].numpy()) for density in pair]
+        for name, value in {**spectral_distances(*spectra), **distance_errors(*spectra)}.items():
+            found.setdefault(name, []).append(value)
+    for name in ("wasserstein", "energy_wasserstein"):
+        assert np.mean(found[f"{name}_sem"]) == pytest.approx(np.std(found[name], ddof=1), rel=0.5)
+
+
+def test_a_single_run_tells_no_error_of_a_distance():
+    nodes, weights = (values[:1] for values in spectrum([0.0, 1.0, 4.0]))
+    errors = distance_errors((nodes, weights), (2 * nodes, weights))
+    assert set(errors) == {"wasserstein_sem", "energy_wasserstein_sem"}
+    assert np.isnan(list(errors.values())).all()
