@@ -24,7 +24,6 @@ from ensemble_mtl import registry
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.measure import all_forms, measure, probe_set
 from ensemble_mtl.probes.trace.base import Control
-from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, train_epoch
@@ -76,13 +75,20 @@ def run(rounds: int) -> str:
 
 
 def _measure(problem: Problem, state: StackState, untrained: StackState, rounds: int) -> Found:
-    clock, memory, left_out = Clock(), {}, peers.missing()
+    clock, left_out = Clock(), peers.missing()
     networks = [peers.TaskNetwork(problem, state, task, GRAPHS) for task in TASKS]
     has_pyhessian, has_curvlinops = (not any(name in line for line in left_out) for name in ("pyhessian", "curvlinops"))
     columns: list[Callable[[int], object]] = [peers.curvlinops(networks[0])] if has_curvlinops else []
+    memory = {
+        "forms": peak_of(lambda: traces(problem, state, "hutchinson", 2)),
+        "traces": peak_of(lambda: traces(problem, state, "gauss_newton", 20)),
+        "everything": peak_of(lambda: measure(problem, state, SPECTRA, TASKS)),
+    }
     for product in columns:
         memory["curvlinops, 8 columns"] = peak_of(lambda product=product: product(BLOCK))
-    memory["gradient"] = peak_of(lambda: _gradient(networks[0]))
+    if has_pyhessian:
+        memory["PyHessian, forms"] = peak_of(lambda: peers.pyhessian(networks[0])[0](2))
+        memory["PyHessian, density"] = peak_of(lambda: peers.pyhessian(networks[0])[1](STEPS))
     for _ in range(rounds):
         for network in networks:
             clock.time("gradient", lambda network=network: _gradient(network))
@@ -95,32 +101,23 @@ def _measure(problem: Problem, state: StackState, untrained: StackState, rounds:
             clock.time("curvlinops, products", lambda product=product: product(BLOCK))
     peer_replicates = []
     if has_pyhessian:
-        memory["PyHessian, forms"] = peak_of(lambda: peers.pyhessian(networks[0])[0](2))
+        of_steps = peers.pyhessian(networks[0])[1]
+        peer_replicates = [clock.time("PyHessian, density", lambda: of_steps(STEPS)) for _ in range(2)]
+        del of_steps
         networks[0].zero_grad()
-
-        def density() -> None:
-            _, of_steps = peers.pyhessian(networks[0])
-            peer_replicates.extend(clock.time("PyHessian, density", lambda: of_steps(STEPS)) for _ in range(2))
-            networks[0].zero_grad()
-
-        memory["PyHessian, density"] = peak_of(density)
     errors = [_errors(problem, one) for one in (state, untrained)]
-    memory["forms"] = peak_of(lambda: clock.time("forms", lambda: traces(problem, untrained, "hutchinson", SAMPLES)))
+    clock.time("forms", lambda: traces(problem, untrained, "hutchinson", SAMPLES))
     estimates = [
         clock.time(name, lambda one=one, error=error: traces(problem, one, "gauss_newton", SAMPLES, error))
         for name, one, error in zip(("traces", "traces, untrained"), (state, untrained), errors, strict=True)
     ]
-    memory["traces"] = peak_of(lambda: traces(problem, state, "gauss_newton", 20))
-    replicates: list[list[ProbeResult]] = []
-    for epoch in (0, 1):  # it names the random vectors
-        again = StackState(state.tensors, epoch)
-        peak = peak_of(
-            lambda again=again: replicates.extend(
-                clock.time("everything", lambda: measure(problem, again, SPECTRA, TASKS))
-            )
-        )
-        memory["everything"] = peak
-    return Found(clock, memory, errors[0], estimates[0], estimates[1], replicates, peer_replicates, left_out)
+    replicates = [  # the epoch names the random vectors
+        clock.time("everything", lambda epoch=epoch: measure(problem, StackState(state.tensors, epoch), SPECTRA, TASKS))
+        for epoch in (0, 1)
+    ]
+    return Found(
+        clock, memory, errors[0], estimates[0], estimates[1], [one[0] for one in replicates], peer_replicates, left_out
+    )
 
 
 def _gradient(network: peers.TaskNetwork) -> None:
