@@ -59,7 +59,7 @@ def table(problem: Problem, found: Found) -> str:
     own = [
         (f"here: trace, the same {SAMPLES} samples", plain, peer, "forms"),
         ("here: trace to the same error, `gauss_newton`", clock.of("traces"), peer, "traces"),
-        ("the same, before training", clock.of("traces, untrained"), peer, "traces"),
+        ("the same, before training", clock.of("traces, untrained"), peer, "traces, untrained"),
         (f"here: everything, {products} products per task", clock.of("everything"), peer_all, "everything"),
     ]
     software = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -80,7 +80,12 @@ def table(problem: Problem, found: Found) -> str:
     for name, seconds, against, key in own:
         part = "" if math.isnan(against) else f"1/{against / seconds:.1f}"
         lines.append(f"| {name} | {seconds / unit:,.0f} | {part} | {found.memory[key]:,.0f} |")
-    lines += ["", f"PyHessian and curvlinops take one task after the other; of their samples {MEASURED} were measured."]
+    lines += [
+        "",
+        "PyHessian and curvlinops take one task after the other. Measured of them were "
+        f"{MEASURED} samples of every task by PyHessian, its density of one task (twice), and {BLOCK} samples of one "
+        "task by curvlinops; the rest is reckoned, since each takes as long as the last.",
+    ]
     lines += found.left_out
     against = {name: plain / clock.of(name) for name in ("traces", "traces, untrained")}
     lines.append(

@@ -7,6 +7,7 @@ import gc
 import os
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,12 +42,16 @@ def peak_of(function: Callable[[], Any]) -> float:
     if child == 0:
         try:
             os.write(sender, str(_peak_of(function)).encode())
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(sender)
     with os.fdopen(receiver) as told:
         found = told.read()
     os.waitpid(child, 0)
+    if not found:
+        raise RuntimeError("the process whose memory was to be measured ended before it told")
     return float(found)
 
 

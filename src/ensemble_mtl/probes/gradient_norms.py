@@ -9,7 +9,7 @@ Source: Goodfellow 2015 (arXiv:1510.01799), here with many rows per example and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,12 +167,11 @@ class GradientNorms:
         found = torch.bucketize(code.long(), self._offsets, right=True) - 1
         return torch.where(code == NONE, NONE, found)
 
-    def _deltas(self, seed: Tensor, names: Iterable[int] | None = None) -> dict[int, Tensor]:
+    def _deltas(self, seed: Tensor) -> dict[int, Tensor]:
         """The derivative of Σ seed r with respect to each output that parameters enter, by its id, ``[M, rows, C]``."""
-        outputs = {name: self._outputs[name] for name in (self._outputs if names is None else names)}
         total = (self._value * seed.to(self._value.dtype)).sum()
-        found = torch.autograd.grad(total, list(outputs.values()), retain_graph=True, materialize_grads=True)
-        return {name: one.flatten(1, -2) for name, one in zip(outputs, found, strict=True)}
+        found = torch.autograd.grad(total, list(self._outputs.values()), retain_graph=True, materialize_grads=True)
+        return {name: one.flatten(1, -2) for name, one in zip(self._outputs, found, strict=True)}
 
     def _places(self) -> dict[int, tuple[list[_Use], Tensor]]:
         """Of each tensor its uses and, by graph, which of their rows are the graph's, ``[G, most]``, padded."""
@@ -182,14 +181,8 @@ class GradientNorms:
         generator = torch.Generator().manual_seed(0)
         weights = (torch.rand(len(self._graph), generator=generator) + 0.5).to(self._graph.device)
         number = torch.bucketize(self._graph, graphs)
-        marks = weights * torch.exp2(number - _EXPONENTS // 2)
-        labels: dict[int, Tensor] = {}
-        every = list(self._outputs)
-        for names in filter(
-            None, (every[: len(every) // 2], every[len(every) // 2 :])
-        ):  # two halves need half the memory
-            plain, marked = self._deltas(weights, names), self._deltas(marks, names)
-            labels |= {name: _labels(plain.pop(name), marked.pop(name), len(graphs)) for name in names}
+        plain, marked = self._deltas(weights), self._deltas(weights * torch.exp2(number - _EXPONENTS // 2))
+        labels = {name: _labels(delta, marked[name], len(graphs)) for name, delta in plain.items()}
         grouped: dict[int, list[_Use]] = {}
         for use in self._uses:
             grouped.setdefault(use.tensor, []).append(use)

@@ -44,8 +44,10 @@ def rule_of(step: Step) -> Rule:
 
 
 def read_by(rule: Rule, step: Step) -> Iterable[Tensor]:
-    """Tensors whose values, not shapes alone, the rule reads at every pass."""
-    if rule in (_linear, _constant, _added, _elementwise):
+    """Tensors whose values, not shapes alone, are read later: by the rule, and of a product by ``gradient_norms``."""
+    if rule is _elementwise:  # a derivative may be the output itself
+        return [derivative for derivative in step.derivatives or () if derivative is not None]
+    if rule in (_linear, _constant, _added):
         return ()
     return [*step.inputs, *step.outputs] if rule in (_quotient, _extremum) else step.inputs
 

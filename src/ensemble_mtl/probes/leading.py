@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensemble_mtl.probes.lanczos import Tridiagonal, ritz
+from ensemble_mtl.probes.lanczos import BREAKDOWN, Tridiagonal, ritz
 from ensemble_mtl.rounding import product
 
 CONVERGED = 1e-2
@@ -33,7 +33,7 @@ class Leading:
 def leading(run: Tridiagonal, count: int) -> Leading:
     """The first ``count`` converged pairs (or all, if there are fewer) of each member.
 
-    The residual is β |s_K| of the exact recurrence, plus the rounding of the products.
+    The residual is β |s_K| of the exact recurrence, plus what the recurrence takes for rounding.
     """
     values, vectors, residuals = _with_residuals(run)
     magnitude = values.abs().nan_to_num(nan=0.0)
@@ -60,5 +60,5 @@ def ends(run: Tridiagonal) -> tuple[Tensor, Tensor]:
 def _with_residuals(run: Tridiagonal) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values ``[M, K]``, vectors of T ``[M, K, K]`` and residuals ``[M, K]``."""
     values, vectors = ritz(run)
-    rounding = torch.finfo(run.basis.dtype).eps * values.abs().nan_to_num(nan=0.0).amax(1, keepdim=True)
+    rounding = BREAKDOWN * torch.finfo(run.basis.dtype).eps * values.abs().nan_to_num(nan=0.0).amax(1, keepdim=True)
     return values, vectors, run.coupling[:, None] * vectors[:, -1].abs() + rounding

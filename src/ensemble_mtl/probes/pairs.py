@@ -84,11 +84,12 @@ def spectral_distances(first: tuple[FloatArray, FloatArray], second: tuple[Float
 def distance_errors(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> dict[str, float]:
     """Standard errors of :func:`spectral_distances` over Lanczos runs, by the jackknife; NaN for a single run.
 
+    Of the deflated density it is the error for the first run as it is, which all rows share.
     Source: Efron and Stein 1981, doi:10.1214/aos/1176345462.
 
     Args:
-        first: nodes and weights ``[S, K]``, S of the same runs as those of the other.
-        second: likewise.
+        first: nodes and weights ``[S, K]`` of S runs.
+        second: likewise, of as many.
     """
     runs = len(first[0])
     without = [np.arange(runs) != run for run in range(runs)]

@@ -61,15 +61,17 @@ OPERATIONS = {
 }
 
 
+@pytest.mark.parametrize("weighted", [True, False], ids=["product", "sum"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_each_rule_is_that_of_double_backward(name):
+def test_each_rule_is_that_of_double_backward(name, weighted):
+    """Also where nothing reads what the operation has made, so that it is forgotten."""
     generator = torch.Generator().manual_seed(3)
     point, v = (torch.randn(2, 6, generator=generator, dtype=torch.float64) for _ in range(2))
     weights = torch.randn(400, generator=generator, dtype=torch.float64)
 
     def function(x: Tensor) -> Tensor:
         out = OPERATIONS[name](x + 0.3 * x * x)
-        return (out.flatten() * weights[: out.numel()]).sum()[None]
+        return (out.flatten() * weights[: out.numel()] if weighted else out).sum()[None]
 
     value, first, second = jets.SecondDerivative(function, point)(v)
     operator = HessianOperator([function], point)

@@ -63,15 +63,23 @@ def estimate(
 
 
 def _helps(pairs: Sequence[tuple[Tensor, Tensor]], forms: Forms, options: Options, norms: Tensor, most: int) -> Tensor:
-    """``[T, M]`` whether taking vᵀCv away is worth more samples than tr C costs: they scale with the variance.
+    """``[T, M]`` whether to take vᵀCv away: where it makes the variance smaller, in members that it saves samples.
 
-    One pass gives the forms of all tasks, so that a member's slowest task decides.
+    They scale with the variance, and a member's slowest task decides, since one pass gives the forms of all.
     """
     if not pairs:
         return torch.zeros_like(norms, dtype=torch.bool)
-    form, part = (torch.stack(column) for column in zip(*pairs, strict=True))
-    share = ((form - part).var(0) / form.var(0)).nan_to_num(nan=1.0).clamp(max=1.0)
-    plain = needed(form.tolist(), torch.zeros_like(share), options, norms, most).to(share)
-    saved = plain.amax(0) - (share * plain).amax(0)
-    worth = torch.minimum((1 - share) * plain, saved)
-    return worth > forms.gauss_newton_cost(float(worth.max()))
+    forms_alone = [form for form, _ in pairs]
+    share = _variance([form - part for form, part in pairs]) / _variance(forms_alone)
+    share = share.nan_to_num(nan=1.0).clamp(max=1.0)
+    plain = needed([form.tolist() for form in forms_alone], torch.zeros_like(share), options, norms, most).to(share)
+    before, after = (count.clamp(min=min(options.pilot, most)).amax(0) for count in (plain, share * plain))
+    worth = before - after
+    return (share < 1) & (worth > forms.gauss_newton_cost(float(worth.max())))
+
+
+def _variance(samples: Sequence[Tensor]) -> Tensor:
+    """Of some ``[T, M]``, added up one by one: torch's sums round otherwise for one member than for several."""
+    mean = sum(samples[1:], samples[0]) / len(samples)
+    squares = [(one - mean).square() for one in samples]
+    return sum(squares[1:], squares[0]) / (len(samples) - 1)
