@@ -39,7 +39,8 @@ def _settings(function: Command) -> Command:
         if named:
             function = click.option(flag, metavar="NAME", help=text, shell_complete=partial(_names, key))(function)
         else:
-            function = click.option(flag, metavar="N", type=click.IntRange(min=1), help=text)(function)
+            least = 2 if key == "lanczos_steps" else 1
+            function = click.option(flag, metavar="N", type=click.IntRange(min=least), help=text)(function)
     return function
 
 

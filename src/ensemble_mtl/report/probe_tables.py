@@ -24,8 +24,8 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
         _row("loss", probe.loss),
         _row("trace", probe.trace, probe.trace_sem, f"n = {probe.trace_samples}"),
         _row("‖H‖_F", probe.frobenius, probe.frobenius_sem, f"{runs} run{'s' if runs > 1 else ''}"),
-        _row("smallest eigenvalue", probe.eig_min, probe.eig_min_error, "to an eigenvalue"),
-        _row("largest eigenvalue", probe.eig_max, probe.eig_max_error, "to an eigenvalue"),
+        _row("smallest Ritz value", probe.eig_min, probe.eig_min_error, "to an eigenvalue"),
+        _row("largest Ritz value", probe.eig_max, probe.eig_max_error, "to an eigenvalue"),
         *(
             _row(f"leading eigenvalue {rank}", value, residual, "residual")
             for rank, (value, residual) in enumerate(zip(probe.eigenvalues, probe.residuals, strict=True), start=1)
@@ -36,7 +36,8 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
     where = "before training" if probe.epoch == 0 else f"epoch {probe.epoch}"
     caption = (
         f"Hessian with respect to the {probe.num_parameters:,} shared parameters, on {probe.num_graphs} training "
-        f"graphs, of the {probe.reduction} over their labels; ± standard error, or how near an eigenvalue is."
+        f"graphs, of the {probe.reduction} over their labels; ± standard error, or how near an eigenvalue is; "
+        "the extreme ones may lie further out, unless more steps change nothing."
     )
     name = f"{probe.task} in {label(subset)}" if len(subset) > 1 else f"{probe.task} alone"
     return Table(f"{name}, {where}", caption, ("", "Value", "±"), tuple(rows))
