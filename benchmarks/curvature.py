@@ -1,6 +1,6 @@
 """Curvature of four tasks on the graph network of New 2022, against PyHessian and curvlinops.
 
-The network at full size (1.8 million shared parameters), trained for a while, 64 molecules, one
+The network at full size (1.9 million shared parameters), trained for a while, 64 molecules, one
 member, float32, one thread. CPU time; where the peers would take half an hour, some of their vectors are
 measured and the rest reckoned, since each takes as long as the last. Memory is the peak above what was there before.
 """

@@ -19,7 +19,7 @@ SAMPLES = 500
 STEPS = 100
 """Of the published spectral density."""
 MEASURED = 12
-"""Of these, as many are measured in a round."""
+"""Of PyHessian's samples, those that are measured in a round."""
 BLOCK = 8
 """Columns that curvlinops is given at once."""
 

@@ -25,6 +25,15 @@ def test_unflatten_gives_views_that_tile_the_vector():
     assert (flat == -1.0).sum() == 2 * 5
 
 
+def test_heads_may_stand_in_a_matrix_of_their_own():
+    found = layout("H", "C")
+    flat = torch.arange(2.0 * found.size).view(2, found.size)
+    apart = found.unflatten(flat[:, : found.num_shared], flat[:, found.num_shared :])
+    whole = found.unflatten(flat)
+    assert list(apart) == list(whole)
+    assert all(torch.equal(apart[name], whole[name]) for name in whole)
+
+
 def test_shared_parameters_come_first():
     found = layout("H", "C")
     names = list(found.specs)

@@ -93,7 +93,7 @@ def test_distance_of_outliers_compares_as_many_of_each():
 
 @pytest.mark.parametrize("estimator", ["quadrature", "deflated"])
 def test_errors_of_distances_are_those_of_repetitions(estimator):
-    """Of 8 runs; 40 repetitions know a standard deviation to 11 %, and a jackknife's own error is as large."""
+    """Of 8 runs; 40 repetitions know a deviation to 11 %, and a jackknife is biased upward: thrice that, and room."""
     one, other = (DenseOperator(with_spectrum(torch.cat([torch.linspace(-1, 1, 60), end]))) for end in ENDS)
     found: dict[str, list[float]] = {}
     for seed in range(40):
