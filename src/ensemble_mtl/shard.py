@@ -20,6 +20,7 @@ from ensemble_mtl.data import degrees
 from ensemble_mtl.data.table import GraphTable, inputs
 from ensemble_mtl.errors import ConfigError, EnsembleMTLError, StoreError
 from ensemble_mtl.member_files import log, record_failure
+from ensemble_mtl.memory import keep_freed
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
 from ensemble_mtl.models.spec import of_subset as spec_of_subset
@@ -166,6 +167,7 @@ def make_problem(
     weighting: str = FIXED,
 ) -> Problem:
     """Model and data of one shard, on ``device``."""
+    keep_freed()  # whoever trains or probes comes by here
     graphs = prepared.store
     seen = inputs(graphs, config.graph, prepared.input_normalizer, config.model.edge_basis)
     table = GraphTable(

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src/ensemble_mtl"
 
 ALLOWED = {
     "adios2": ["bp.py"],
+    "numba": ["kernels/_loops.py"],
     "spglib": ["data/symmetry.py"],
     "matplotlib": ["report/drawing.py", "report/figures/*.py", "reproduce/*.py"],
     "jinja2": ["report/html.py"],

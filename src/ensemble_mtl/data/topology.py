@@ -10,14 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ensemble_mtl.rounding import product
 
 MAX_DENSE_NODES = 512
 """Up to this size a shared topology sums over neighbours by a dense matrix."""
+
+
+Rows = tuple[NDArray[Any], ...]
+"""For compiled loops, of each node: where its rows begin ``[N + 1]``, which they are ``[K]``, how often each counts
+``[K]``, and 1 / degree ``[N]``, at most 1."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,26 @@ class Topology:
             edge_attr = torch.cat([edge_attr, total / count[:, None]])[order]
         shared = self.adjacency is not None
         return make(self.num_nodes, edge_index[:, order], edge_attr, dtype=self.degree.dtype, shared=shared)
+
+    @cached_property
+    def neighbours(self) -> Rows:
+        """The sources of each node's edges; each of them once in a shared topology."""
+        new = torch.ones_like(self.source, dtype=torch.bool)
+        if self.adjacency is not None:
+            new[1:] = (self.source[1:] != self.source[:-1]) | (self.target[1:] != self.target[:-1])
+        return self._rows(torch.nonzero(new).flatten(), self.source[new])
+
+    @cached_property
+    def incoming(self) -> Rows:
+        """The edges of each node."""
+        edges = torch.arange(len(self.source))
+        return self._rows(edges, edges)
+
+    def _rows(self, first: Tensor, places: Tensor) -> Rows:
+        counts = torch.cat([first, torch.tensor([len(self.source)])]).diff().to(self.degree.dtype)
+        starts = torch.bincount(self.target[first], minlength=self.num_nodes).cumsum(0)
+        found = torch.nn.functional.pad(starts, (1, 0)), places, counts, 1 / self.degree.clamp(min=1)
+        return tuple(tensor.numpy() for tensor in found)
 
     def _extrema(self, values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         if values.shape[1] == 0 or slots.shape[0] == 0:

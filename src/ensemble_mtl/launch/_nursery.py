@@ -15,3 +15,6 @@ for _number in STOP_SIGNALS:  # they reach every process of a job; each worker a
     signal.signal(_number, signal.SIG_IGN)
 
 import ensemble_mtl.shard  # noqa: E402, F401
+from ensemble_mtl import kernels  # noqa: E402
+
+kernels.load()

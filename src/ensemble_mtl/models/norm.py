@@ -14,8 +14,11 @@ from ensemble_mtl.lazy import lazy_import
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from ensemble_mtl import kernels
 else:
     torch = lazy_import("torch")
+    kernels = lazy_import("ensemble_mtl.kernels")
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -29,20 +32,44 @@ def batch_norm(
     In training the batch's own statistics are used, and the running ones in ``buffers``
     move towards them in place (momentum 0.1, unbiased variance), as in torch.
     """
-    running_mean, running_var = buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"]
     if training:
         # Plain means: torch's var_mean over these axes takes ten times as long on a CPU.
         mean = x.mean(dim=(1, 2))
         centered = x - mean[:, None, None]
         var = (centered * centered).mean(dim=(1, 2))
-        count = x.shape[1] * x.shape[2]
-        with torch.no_grad():
-            running_mean.lerp_(mean, MOMENTUM)
-            running_var.lerp_(var * (count / max(count - 1, 1)), MOMENTUM)
+        _remember(mean, var, x.shape[1] * x.shape[2], buffers, name)
     else:
-        centered, var = x - running_mean[:, None, None], running_var
-    scale = parameters[f"{name}.weight"] * (var + EPSILON).rsqrt()
-    return torch.addcmul(parameters[f"{name}.bias"][:, None, None], centered, scale[:, None, None])
+        centered, var = x - buffers[f"{name}.running_mean"][:, None, None], buffers[f"{name}.running_var"]
+    return _scaled(centered, var, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
+
+
+def batch_norm_relu(
+    x: Tensor, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], name: str, *, training: bool
+) -> Tensor:
+    """max(0, :func:`batch_norm`), by compiled loops in training on a CPU."""
+    if not training or not kernels.usable(x):
+        return torch.relu(batch_norm(x, parameters, buffers, name, training=training))
+    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+    out, mean, var = kernels.batch_norm_relu(x, weight, bias, EPSILON, plain)
+    _remember(mean, var, x.shape[1] * x.shape[2], buffers, name)
+    return out
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same in training, by torch's operations, of ``weight`` and ``bias [M, F]``."""
+    centered = x - x.mean(dim=(1, 2))[:, None, None]
+    return torch.relu(_scaled(centered, (centered * centered).mean(dim=(1, 2)), weight, bias))
+
+
+def _scaled(centered: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    scale = weight * (var + EPSILON).rsqrt()
+    return torch.addcmul(bias[:, None, None], centered, scale[:, None, None])
+
+
+def _remember(mean: Tensor, var: Tensor, count: int, buffers: Mapping[str, Tensor], name: str) -> None:
+    with torch.no_grad():
+        buffers[f"{name}.running_mean"].lerp_(mean, MOMENTUM)
+        buffers[f"{name}.running_var"].lerp_(var * (count / max(count - 1, 1)), MOMENTUM)
 
 
 LAYER_EPSILON = 1e-6

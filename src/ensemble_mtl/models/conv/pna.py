@@ -2,15 +2,17 @@
 
 A message is linear, W₁x_i + W₂x_j + W₃e_ij + b, so the parts of x_i and b leave the
 aggregators: mean, min and max shift by them and the standard deviation does not see them.
-Only y_j = W₂x_j (+ W₃e_ij) is aggregated, and no message is ever materialised where there
-are no edge features. It is the same function, rearranged.
+Only y_j = W₂x_j (+ W₃e_ij) is aggregated; what W₁x_i + b adds to the result of the Linear that
+follows is a Linear of x_i. No message is ever materialised where there are no edge features.
+It is the same function, rearranged.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ensemble_mtl import kernels
     from ensemble_mtl.data.topology import Topology
 else:
     torch = lazy_import("torch")
+    kernels = lazy_import("ensemble_mtl.kernels")
 
 EDGE_FEATURES = True
 EQUAL_WIDTH = False
 
-AGGREGATORS = ("mean", "min", "max", "std")
+SHIFTED = ("mean", "min", "max")
+AGGREGATORS = (*SHIFTED, "std")
 VARIANCE_FLOOR = 1e-5
 """Below it PyG's standard deviation is 0, with gradient 0."""
 
@@ -71,58 +76,87 @@ def forward(
 ) -> Tensor:
     """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
     fan_in = x.shape[-1]
-    weight, bias = parameters["pre_nns.0.0.weight"], parameters["pre_nns.0.0.bias"]
-    aggregates = _aggregate(parameters, x, topology, weight, bias)
+    pre = parameters["pre_nns.0.0.weight"]
+    found = _aggregate(parameters, x, topology, pre[..., fan_in:])
 
     # The two Linears that follow the aggregation are one: lin(post(z)) = (L P) z + (L q + l).
     last = parameters["lin.weight"]
     post = product(last, parameters["post_nns.0.0.weight"])
     # Written out: a matrix-vector product is rounded otherwise for one member than for several.
     shift = (last * parameters["post_nns.0.0.bias"][:, None]).sum(-1) + parameters["lin.bias"]
-    own = apply(x, post[..., :fan_in], shift)
-    scaled = post[..., fan_in:].unflatten(-1, (len(options.scalers), len(AGGREGATORS) * fan_in))
-    return own + _scaled_linear(aggregates, scaled, _scales(topology.degree, options, degrees))
+    by_scaler = post[..., fan_in:].unflatten(-1, (len(options.scalers), len(AGGREGATORS), fan_in))
+    # Mean, min and max are those of y_j plus the term of x_i, W₁x_i + b; so that term meets the sum of their weights.
+    shifted = by_scaler[:, :, :, : len(SHIFTED)].sum(3)
+    of_own = product(shifted.flatten(1, 2), pre[..., :fan_in]).unflatten(1, shifted.shape[1:3])
+    weight = torch.cat([of_own, by_scaler.flatten(3)], dim=-1)
+    bias = (shifted * parameters["pre_nns.0.0.bias"][:, None, None]).sum(-1)
+    scales = _scales(topology.degree, options, degrees)
+    return _scaled_linear(x, found, Linear(post[..., :fan_in], shift), Linear(weight, bias), scales)
 
 
-def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, weight: Tensor, bias: Tensor) -> Tensor:
-    """``[M, N, B, 4 F]``: mean, min, max and standard deviation of the messages."""
+def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, weight: Tensor) -> Tensor:
+    """``[M, N, B, 5 F]``: x_i; mean, min, max and standard deviation of the terms of x_j and e_ij."""
     fan_in = x.shape[-1]
-    own = topology.mask_lone(apply(x, weight[..., :fan_in], bias))
-    y = apply(x, weight[..., fan_in : 2 * fan_in])
-    inverse = topology.per_node(1 / topology.degree.clamp(min=1))
-    if topology.edge_attr is None:
-        mean = topology.sum_sources(y) * inverse
-        square = topology.sum_sources(y * y) * inverse
-        low, high = topology.source_extrema(y)
-    else:
+    values = apply(x, weight[..., :fan_in])
+    of_edges = topology.edge_attr is not None
+    if topology.edge_attr is not None:
         encoded = named(topology.edge_attr[None], parameters, "edge_encoder")
-        edge = apply(encoded, weight[..., 2 * fan_in :])
-        z = y.index_select(1, topology.source) + edge[:, :, None]
-        mean = topology.sum_edges(z) * inverse
-        square = topology.sum_edges(z * z) * inverse
-        low, high = topology.edge_extrema(z)
+        edge = apply(encoded, weight[..., fan_in:])
+        values = values.index_select(1, topology.source) + edge[:, :, None]
+    plain = partial(aggregated, topology=topology, of_edges=of_edges)
+    if not kernels.usable(values):
+        return plain(x, values)
+    rows = topology.incoming if of_edges else topology.neighbours
+    return kernels.aggregate(x, values, rows, VARIANCE_FLOOR, plain)
+
+
+def aggregated(x: Tensor, values: Tensor, *, topology: Topology, of_edges: bool = False) -> Tensor:
+    """The same from ``x`` and the values ``[M, N, B, F]`` of sources, or ``[M, E, B, F]`` where edges differ."""
+    inverse = topology.per_node(1 / topology.degree.clamp(min=1))
+    sums = topology.sum_edges if of_edges else topology.sum_sources
+    mean, square = sums(values) * inverse, sums(values * values) * inverse
+    low, high = topology.edge_extrema(values) if of_edges else topology.source_extrema(values)
     variance = square - mean * mean
     std = variance.clamp(min=VARIANCE_FLOOR).sqrt().masked_fill(variance <= VARIANCE_FLOOR, 0.0)
-    return torch.cat([own + mean, own + low, own + high, std], dim=-1)
+    return torch.cat([x.expand(len(values), -1, -1, -1), mean, low, high, std], dim=-1)
 
 
-def _scaled_linear(aggregates: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
-    """Σ_s scale_s(i) W_s a_i, for ``aggregates [M, N, B, A]``, ``weight [M, F, S, A]``, ``scales [N, S]``."""
-    if aggregates.shape[2] == 1:
-        products = apply(aggregates, weight.transpose(1, 2).flatten(1, 2))
-        products = products.unflatten(-1, (weight.shape[2], weight.shape[1]))
-        return (products * scales[:, None, :, None]).sum(-2)
+class Linear(NamedTuple):
+    """``weight [M, F_out, …]`` and ``bias [M, F_out, …]``."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def _scaled_linear(x: Tensor, found: Tensor, own: Linear, scaled: Linear, scales: Tensor) -> Tensor:
+    """W x_i + w + Σ_s scale_s(i) (W_s z_i + w_s).
+
+    Args:
+        x: ``[M or 1, N, B, F_in]``.
+        found: z, ``[M, N, B, A]``, which begins with x.
+        own: weight ``[M, F, F_in]`` and bias ``[M, F]``.
+        scaled: weight ``[M, F, S, A]`` and bias ``[M, F, S]``.
+        scales: ``[N, S]``.
+    """
+    if found.shape[2] == 1:
+        products = apply(found, scaled.weight.transpose(1, 2).flatten(1, 2), scaled.bias.mT.flatten(1))
+        products = products.unflatten(-1, (scaled.weight.shape[2], scaled.weight.shape[1]))
+        return apply(x, *own) + (products * scales[:, None, :, None]).sum(-2)
     # Many graphs per node: folding the scales into one weight per node costs S times fewer
-    # operations than S products per graph. Added up term by term, since a contraction by
-    # einsum is rounded otherwise for other numbers of members.
-    folded = scales[:, 0, None, None] * weight[:, None, :, 0]
-    for s in range(1, weight.shape[2]):
-        folded = folded + scales[:, s, None, None] * weight[:, None, :, s]
-    return product(aggregates, folded.mT)
+    # operations than S products per graph.
+    with_own = torch.nn.functional.pad(own.weight, (0, found.shape[3] - x.shape[3]))
+    folded = _folded(scales, scaled.weight.permute(0, 2, 3, 1)) + with_own.mT[:, None]
+    shift = _folded(scales, scaled.bias.mT[:, :, None]) + own.bias[:, None, None]
+    return shift + product(found, folded)
+
+
+def _folded(scales: Tensor, by_scaler: Tensor) -> Tensor:
+    """Σ_s scale_s(i) W_s, for ``scales [N, S]`` and ``by_scaler [M, S, …]``: ``[M, N, …]``."""
+    return product(scales[None], by_scaler.flatten(2)).unflatten(-1, by_scaler.shape[2:])
 
 
 def _scales(degree: Tensor, options: Options, degrees: DegreeStatistics) -> Tensor:
-    """``[N, S]`` degree scalers."""
+    """``[N, S]`` degree scalers; 0 at nodes without neighbours, of which nothing is aggregated."""
     mean, mean_log = _averages(degrees)
     log = torch.log(degree + 1)
     scalers = {
@@ -131,7 +165,7 @@ def _scales(degree: Tensor, options: Options, degrees: DegreeStatistics) -> Tens
         "attenuation": mean_log / torch.log(degree.clamp(min=1) + 1),
         "linear": degree / mean,
     }
-    return torch.stack([scalers[name] for name in options.scalers], dim=-1)
+    return torch.stack([scalers[name] for name in options.scalers], dim=-1) * (degree > 0)[:, None]
 
 
 def _averages(degrees: DegreeStatistics) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from ensemble_mtl.components import ConvOptions
 from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import named
-from ensemble_mtl.models.norm import batch_norm
+from ensemble_mtl.models.norm import batch_norm_relu
 from ensemble_mtl.models.spec import Specs, constant, linear, norm, prefixed
 from ensemble_mtl.models.trunk.base import Features
 from ensemble_mtl.sections import ModelConfig
@@ -100,7 +100,7 @@ def forward(
         prefix = f"{layer}.conv."
         own = {name.removeprefix(prefix): p for name, p in parameters.items() if name.startswith(prefix)}
         x = conv.forward(own, x, batch.topology, options.conv, degrees)
-        x = torch.relu(batch_norm(x, parameters, buffers, f"{layer}.norm", training=training))
+        x = batch_norm_relu(x, parameters, buffers, f"{layer}.norm", training=training)
     return Features(x, batch.pool(x, options.pooling))
 
 
