@@ -44,6 +44,17 @@ CONFIG: dict[str, Any] = {
 
 def make(folder: Path) -> tuple[Problem, StackState]:
     """The problem, and the network before training."""
+    config = {**CONFIG, "data": {**CONFIG["data"], "path": str(write_molecules(folder))}}
+    study = Study(StudyConfig.model_validate(config), folder / "study")
+    study.root.mkdir(exist_ok=True)
+    prepare.prepare(study, lambda done, total: None)
+    problem = make_problem(study.config, prepare.load(study, 0), TASKS, 0, 1.0, torch.device("cpu"))
+    state = initial(problem.layout, problem.buffers, [0], problem.config, torch.device("cpu"))
+    return problem, state
+
+
+def write_molecules(folder: Path) -> Path:
+    """A file of small molecules with four properties that can be learned from their formulas."""
     molecules = [chain + group for chain, group in itertools.product(CHAINS, GROUPS)]
     lines = ["smiles," + ",".join(TASKS)]
     for smiles in molecules:
@@ -51,11 +62,6 @@ def make(folder: Path) -> tuple[Problem, StackState]:
         multiple = smiles.count("=") + 0.5 * smiles.count("#")
         values = (math.sin(size), size + 0.3 * polar**2, multiple - 0.2 * polar, polar / size)
         lines.append(smiles + "," + ",".join(f"{value:.6f}" for value in values))
-    (folder / "molecules.csv").write_text("\n".join(lines) + "\n")
-    config = {**CONFIG, "data": {**CONFIG["data"], "path": str(folder / "molecules.csv")}}
-    study = Study(StudyConfig.model_validate(config), folder / "study")
-    study.root.mkdir(exist_ok=True)
-    prepare.prepare(study, lambda done, total: None)
-    problem = make_problem(study.config, prepare.load(study, 0), TASKS, 0, 1.0, torch.device("cpu"))
-    state = initial(problem.layout, problem.buffers, [0], problem.config, torch.device("cpu"))
-    return problem, state
+    path = folder / "molecules.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -55,14 +55,15 @@ def peak_of(function: Callable[[], Any]) -> float:
     return float(found)
 
 
-_M_MMAP_THRESHOLD = -3
-"""Of ``malloc.h``."""
+_MALLOPT = {-1: 2**17, -3: 2**17, -4: 2**16}
+"""Of ``malloc.h``: thresholds of trimming and of mapping, and how many mappings there may be."""
 
 
 def _peak_of(function: Callable[[], Any]) -> float:
     gc.collect()
     library = ctypes.CDLL(None)
-    library.mallopt(_M_MMAP_THRESHOLD, 2**17)  # what is freed goes back at once, whatever the heap looks like
+    for setting in _MALLOPT.items():  # what is freed goes back at once, whatever the heap looks like
+        library.mallopt(*setting)
     library.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")

@@ -1,37 +1,39 @@
-"""Training speed of stacks against plain PyG, on the lattice and graph of Lupo Pasini 2022.
+"""Training speed of stacks against plain PyG: lattices with few and many edges, and molecules.
 
-32 sites of a BCT lattice, radius 7 bohr without periodic images (206 edges), 6 × 20 PNA, three
-heads, batch 64, float32, one thread. Peer: the same architecture from PyG's own layers, as
-HydraGNN composes them, on ready PyG batches. All variants take turns in one process; medians of CPU time are compared.
+6 × 20 PNA, batch 64, float32, one thread. Peer: the same architecture from PyG's own layers, as HydraGNN composes
+them, on ready PyG batches. All variants take turns in one process; medians of CPU time are compared. Peak memory is
+that of one training step in a process of its own.
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks.curvature_problem import CONFIG as MOLECULES
+from benchmarks.curvature_problem import write_molecules
+from benchmarks.meters import Clock, peak_of
+from benchmarks.training_table import Case, table
 from ensemble_mtl import prepare
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.models.reference import reference_model
-from ensemble_mtl.provenance import device_name, versions
 from ensemble_mtl.shard import make_problem
 from ensemble_mtl.study import Study
+from ensemble_mtl.train.optimizer import adam
 from ensemble_mtl.train.state import initial
 from ensemble_mtl.train.step import Problem, batches, losses_and_gradient
 
 ROUNDS = 7
 STACKS = (1, 4, 12)
-STEPS = 4
+STEPS = 3
 
-CONFIG = {
+LATTICE: dict[str, Any] = {
     "name": "benchmark",
     "data": {"name": "alloy", "num_configurations": 500, "supercell": (4, 2, 2)},
-    "graph": {"radius": 7.0, "radius_unit": "bohr"},
     "tasks": {
         "H": {"target": "mixing_enthalpy"},
         "C": {"target": "charge_transfer"},
@@ -39,28 +41,49 @@ CONFIG = {
     },
     "train": {"device": "cpu"},
 }
+CASES: dict[str, dict[str, Any]] = {
+    "FePt as published: 7 bohr, open": {**LATTICE, "graph": {"radius": 7.0, "radius_unit": "bohr"}},
+    "11.5 bohr, open": {**LATTICE, "graph": {"radius": 11.5, "radius_unit": "bohr"}},
+    "7 Å, periodic": {**LATTICE, "graph": {"radius": 7.0, "periodic": True}},
+    "molecules, with bonds": {**MOLECULES, "model": {"conv": "pna"}, "train": {"device": "cpu"}},
+}
 
 
 def run(rounds: int) -> str:
     """Measure, and return a Markdown table."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        study = Study(StudyConfig.model_validate(CONFIG), Path(folder))
-        study.root.mkdir(exist_ok=True)
-        prepare.prepare(study, lambda done, total: None)
-        problem = make_problem(study.config, prepare.load(study, 0), ("H", "C", "M"), 0, 1.0, torch.device("cpu"))
+    cases = []
+    for name, config in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            cases.append(_measure(name, _problem(config, Path(folder)), rounds))
+    return table(cases, rounds)
+
+
+def _problem(config: dict[str, Any], folder: Path) -> Problem:
+    if config["data"]["name"] == "smiles":
+        config = {**config, "data": {**config["data"], "path": str(write_molecules(folder))}}
+    study = Study(StudyConfig.model_validate(config), folder / "study")
+    study.root.mkdir(exist_ok=True)
+    prepare.prepare(study, lambda done, total: None)
+    return make_problem(study.config, prepare.load(study, 0), tuple(config["tasks"]), 0, 1.0, torch.device("cpu"))
+
+
+def _measure(name: str, problem: Problem, rounds: int) -> Case:
     variants: dict[str, tuple[int, Callable[[], None]]] = {"PyG": (1, _peer(problem))}
     variants |= {f"stack of {size}": (size, _stack(problem, size)) for size in STACKS}
-    rates: dict[str, list[float]] = {name: [] for name in variants}
+    memory = {variant: peak_of(step) / members for variant, (members, step) in variants.items()}
+    clock = Clock()
     for _ in range(rounds):
-        for name, (members, step) in variants.items():
+        for variant, (_, step) in variants.items():
             step()  # after the others it finds cold caches
-            started = time.process_time()
-            for _ in range(STEPS):
-                step()
-            seconds = (time.process_time() - started) / STEPS
-            rates[name].append(members * problem.config.batch_size / seconds)
-    return _table(rates, rounds)
+            clock.time(variant, lambda step=step: [step() for _ in range(STEPS)])
+    graphs = batches(problem, 0)[0]
+    rates = {
+        variant: [members * STEPS * len(graphs) / seconds for seconds in clock.seconds[variant]]
+        for variant, (members, _) in variants.items()
+    }
+    edges = problem.table.batch(graphs).to_pyg().edge_index.shape[1] / len(graphs)
+    return Case(name, edges, rates, memory)
 
 
 def _peer(problem: Problem) -> Callable[[], None]:
@@ -79,8 +102,6 @@ def _peer(problem: Problem) -> Callable[[], None]:
 
 
 def _stack(problem: Problem, size: int) -> Callable[[], None]:
-    from ensemble_mtl.train.optimizer import adam
-
     state = initial(problem.layout, problem.buffers, range(size), problem.config, torch.device("cpu"))
     weights = torch.ones(size, len(problem.model.spec.tasks))
     graphs, moments = batches(problem, 0)[0], state.group("optimizer")
@@ -91,23 +112,3 @@ def _stack(problem: Problem, size: int) -> Callable[[], None]:
         adam.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
 
     return step
-
-
-def _table(rates: dict[str, list[float]], rounds: int) -> str:
-    peer = statistics.median(rates["PyG"])
-    software = ", ".join(f"{name} {version}" for name, version in versions().items())
-    lines = [
-        "# Training speed",
-        "",
-        f"Graphs per CPU second × members; medians of {rounds} interleaved rounds, range in brackets. "
-        f"{device_name(torch.device('cpu'))}; {software}. FePt's lattice as published (206 edges), 6 × 20 PNA, "
-        "heads H, C, M, batch 64, float32. Made by `make bench`.",
-        "",
-        "| variant | graphs/s × members | ratio to PyG |",
-        "|:--|--:|--:|",
-    ]
-    for name, found in rates.items():
-        median = statistics.median(found)
-        spread = f"{min(found):,.0f}–{max(found):,.0f}"
-        lines.append(f"| {name} | {median:,.0f} ({spread}) | {median / peer:.2f} |")
-    return "\n".join(lines) + "\n"
