@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -25,11 +26,21 @@ def record_failure(study: Study, member: Member, error: str, trace: str = "") ->
     atomic.write_json(study.failure(member), {"error": error, "attempts": attempts, "traceback": trace})
 
 
-def begin(study: Study, member: Member, epoch: int) -> None:
-    """The member starts to train after ``epoch`` epochs: former failures and later metrics are over."""
+def begin(study: Study, member: Member, epoch: int, stack: int) -> None:
+    """The member starts to train after ``epoch`` epochs, in a stack: former failures and later metrics are over."""
     study.failure(member).unlink(missing_ok=True)
     _cut_metrics(study, member, epoch)
-    log(study, member, f"{STARTED} at epoch {epoch}")
+    log(study, member, f"{STARTED} at epoch {epoch} in a stack of {stack}")
+
+
+def size_of_broken_stack(study: Study, member: Member, epoch: int) -> int:
+    """Members of the stack in which this one last began, at ``epoch``, if nothing was heard of it since; else 0."""
+    try:
+        last = (study.folder(member) / "log.txt").read_text().splitlines()[-1]
+    except (OSError, IndexError):
+        return 0
+    found = re.search(rf"{STARTED} at epoch {epoch} in a stack of (\d+)$", last)
+    return int(found[1]) if found else 0
 
 
 def log(study: Study, member: Member, text: str) -> None:

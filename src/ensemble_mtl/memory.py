@@ -1,4 +1,4 @@
-"""How the C library's heap treats what a training step frees."""
+"""The memory of a training process: what is done with what it frees, and whether it ran out of it."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def keep_freed() -> None:
     if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_MMAP_MAX, 0)
+
+
+_MESSAGES = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""In the RuntimeErrors of torch that are about memory; its own OutOfMemoryError is one of them."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the error says that there is not enough memory, on this machine or on its GPU."""
+    if isinstance(error, RuntimeError):
+        return any(message in str(error) for message in _MESSAGES)
+    return isinstance(error, MemoryError)

@@ -5,9 +5,10 @@ The only place that composes data, model, training, probes and results.
 
 from __future__ import annotations
 
-import itertools
+import math
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from ensemble_mtl.claims import Claim, Keeper, claim
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.data import degrees
 from ensemble_mtl.data.table import GraphTable, inputs
-from ensemble_mtl.errors import ConfigError, EnsembleMTLError, StoreError
-from ensemble_mtl.member_files import log, record_failure
-from ensemble_mtl.memory import keep_freed
+from ensemble_mtl.errors import ConfigError, EnsembleMTLError, StoreError, TrainingError
+from ensemble_mtl.member_files import log, record_failure, size_of_broken_stack
+from ensemble_mtl.memory import is_shortage, keep_freed
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
 from ensemble_mtl.models.spec import of_subset as spec_of_subset
@@ -28,6 +29,7 @@ from ensemble_mtl.plan import FIXED, Member, Subset, train_config
 from ensemble_mtl.prepare import Prepared
 from ensemble_mtl.probes.running import curvature
 from ensemble_mtl.stack import Control, InterruptedTrainingError, MemberRun, Stack
+from ensemble_mtl.stack_size import quickest
 from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.state import StackState, initial, joined
@@ -106,11 +108,91 @@ def _train(study: Study, members: Sequence[Member], control: Control, keeper: Ke
     problem = make_problem(
         study.config, prepared, first.subset, first.split, first.fraction, device, weighting=first.weighting
     )
-    started = [_start(study, problem, member, device) for member in members]
-    by_epoch = itertools.groupby(sorted(started, key=lambda item: item[1].epoch), key=lambda item: item[1].epoch)
-    for _, group in by_epoch:
-        runs, states = zip(*group, strict=True)
-        Stack(study, problem, prepared, list(runs), joined(states), control, keeper).train()
+    _Trainer(study, problem, prepared, control, keeper).train(members)
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """Trains members in stacks that are quick and fit into memory."""
+
+    study: Study
+    problem: Problem
+    prepared: Prepared
+    control: Control
+    keeper: Keeper
+
+    def train(self, members: Sequence[Member]) -> None:
+        """Train the members to their ends."""
+        waiting = self._stacks(members)
+        while waiting:
+            stack = waiting.pop(0)
+            if not self._fits(stack):
+                own = [member for member in stack if self.keeper.held(self.study.claim(member))]
+                left = [member for member in own if not self.study.result(member).exists()]
+                half = math.ceil(len(stack) / 2)
+                for member in left:
+                    log(self.study, member, f"{len(stack)} members need more memory than there is; on with {half}")
+                waiting = self._stacks(left, half) + waiting
+
+    def _stacks(self, members: Sequence[Member], most: int | None = None) -> list[list[Member]]:
+        """Members that stand at the same epoch, at most so many of them, or else as many as are quickest together."""
+        by_epoch: dict[int, list[Member]] = {}
+        for member in members:
+            epoch = self._start(member)[1].epoch if self.study.checkpoint(member).exists() else 0
+            by_epoch.setdefault(epoch, []).append(member)
+        found = []
+        for epoch, group in sorted(by_epoch.items()):
+            size = most or self._quickest(group[: self._after_a_sudden_end(group, epoch)])
+            found += [group[at : at + size] for at in range(0, len(group), size)]
+        return found
+
+    def _after_a_sudden_end(self, members: Sequence[Member], epoch: int) -> int:
+        """Half of the stack in which one of them began at this epoch and left no trace; else all.
+
+        So ends a process that the system kills since the machine is short of memory.
+        """
+        former = max(size_of_broken_stack(self.study, member, epoch) for member in members)
+        return math.ceil(former / 2) or len(members)
+
+    def _quickest(self, members: Sequence[Member]) -> int:
+        try:
+            return quickest(self.problem, joined([self._start(member)[1] for member in members]))
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            return math.ceil(len(members) / 2)  # not even their weights fit
+
+    def _fits(self, members: Sequence[Member]) -> bool:
+        """Train them together to their ends; false if memory did not suffice for so many."""
+        try:
+            runs, states = zip(*map(self._start, members), strict=True)
+            state = joined(states)
+            del states
+            Stack(self.study, self.problem, self.prepared, list(runs), state, self.control, self.keeper).train()
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            if len(members) == 1:
+                raise TrainingError(
+                    f"a single member needs more memory than there is ({str(error).strip().splitlines()[0]}); "
+                    "try a smaller train.batch_size or model.width, fewer workers, or a machine with more"
+                ) from error
+            return False
+        return True
+
+    def _start(self, member: Member) -> tuple[MemberRun, StackState]:
+        """The member at its checkpoint, or untrained if it has none that is whole."""
+        path, problem = self.study.checkpoint(member), self.problem
+        if path.exists():
+            try:
+                state, extra = checkpoint.load(path, member.id, problem.train.device)
+                return MemberRun(member, extra["probes"]), state
+            except StoreError as error:
+                aside = path.with_suffix(".damaged")
+                path.replace(aside)
+                log(self.study, member, f"checkpoint set aside as {aside.name}, training anew: {error}")
+        state = initial(problem.layout, problem.buffers, [member.seed], problem.config, problem.train.device)
+        return MemberRun(member), state
 
 
 def _prepared(study: Study, split: int) -> Prepared:
@@ -125,21 +207,6 @@ def _prepared(study: Study, split: int) -> Prepared:
         _KEPT.clear()
         _KEPT[key] = prepare.load(study, split)
     return _KEPT[key]
-
-
-def _start(study: Study, problem: Problem, member: Member, device: torch.device) -> tuple[MemberRun, StackState]:
-    """The member at its checkpoint, or untrained if it has none that is whole."""
-    path = study.checkpoint(member)
-    if path.exists():
-        try:
-            state, extra = checkpoint.load(path, member.id, device)
-            return MemberRun(member, extra["probes"]), state
-        except StoreError as error:
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            log(study, member, f"checkpoint set aside as {aside.name}, training anew: {error}")
-    state = initial(problem.layout, problem.buffers, [member.seed], problem.config, device)
-    return MemberRun(member), state
 
 
 def choose_device(config: StudyConfig) -> torch.device:

@@ -99,7 +99,7 @@ class Stack:
         """Train every member to its end."""
         self._slowest = max(map(self._former_seconds, self.runs))
         for run in self.runs:
-            begin(self.study, run.member, self.state.epoch)
+            begin(self.study, run.member, self.state.epoch, self.size)
         if self.state.epoch == 0:
             self._probe(0, range(len(self.runs)))
         else:
@@ -124,7 +124,10 @@ class Stack:
 
     def _interrupt(self, why: str) -> None:
         self._checkpoint()
-        raise InterruptedTrainingError(f"stopped after epoch {self.state.epoch} ({why}); the same command continues")
+        text = f"stopped after epoch {self.state.epoch} ({why})"
+        for run in self.runs:
+            log(self.study, run.member, text)
+        raise InterruptedTrainingError(f"{text}; the same command continues")
 
     def _epoch(self) -> None:
         report = run_epoch(self.problem, self.state, self._weights())

@@ -7,7 +7,7 @@ import pytest
 
 from ensemble_mtl import config_file
 from ensemble_mtl.claims import claim
-from ensemble_mtl.member_files import add_metrics, begin, last_metrics, record_failure
+from ensemble_mtl.member_files import add_metrics, begin, last_metrics, log, record_failure, size_of_broken_stack
 from ensemble_mtl.study import Study, counts
 
 CONFIG = Path(__file__).parents[2] / "configs/quickstart.yaml"
@@ -38,12 +38,22 @@ def test_states_follow_the_files(study: Study) -> None:
 
 def test_a_failure_counts_its_attempts(study: Study) -> None:
     member = study.members()[0]
-    begin(study, member, 0)
+    begin(study, member, 0, 2)
     record_failure(study, member, "once")
-    begin(study, member, 3)
+    begin(study, member, 3, 2)
     assert not study.failure(member).exists()
     record_failure(study, member, "twice")
     assert json.loads(study.failure(member).read_text())["attempts"] == 2
+
+
+def test_a_stack_that_broke_off_is_known_by_its_size(study: Study) -> None:
+    member = study.members()[0]
+    assert size_of_broken_stack(study, member, 0) == 0  # never begun
+    begin(study, member, 0, 12)
+    assert size_of_broken_stack(study, member, 0) == 12
+    assert size_of_broken_stack(study, member, 3) == 0  # it got on since
+    log(study, member, "stopped after epoch 0 (as requested)")
+    assert size_of_broken_stack(study, member, 0) == 0
 
 
 def test_metrics_after_the_checkpoint_are_cut(study: Study) -> None:
@@ -53,7 +63,7 @@ def test_metrics_after_the_checkpoint_are_cut(study: Study) -> None:
         add_metrics(study, member, {"epoch": epoch})
     with open(study.metrics(member), "a") as file:
         file.write('{"epoch": 5, "lo')  # killed while writing
-    begin(study, member, 3)
+    begin(study, member, 3, 2)
     lines = [json.loads(line)["epoch"] for line in study.metrics(member).read_text().splitlines()]
     assert lines == [1, 2, 3]
 
