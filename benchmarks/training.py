@@ -45,6 +45,11 @@ CASES: dict[str, dict[str, Any]] = {
     "FePt as published: 7 bohr, open": {**LATTICE, "graph": {"radius": 7.0, "radius_unit": "bohr"}},
     "11.5 bohr, open": {**LATTICE, "graph": {"radius": 11.5, "radius_unit": "bohr"}},
     "7 Å, periodic": {**LATTICE, "graph": {"radius": 7.0, "periodic": True}},
+    "7 Å, periodic, with distances": {
+        **LATTICE,
+        "graph": {"radius": 7.0, "periodic": True},
+        "model": {"edge_basis": 16},
+    },
     "molecules, with bonds": {**MOLECULES, "model": {"conv": "pna"}, "train": {"device": "cpu"}},
 }
 

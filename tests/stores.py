@@ -111,15 +111,20 @@ def table(
     dtype: torch.dtype = torch.float64,
     in_features: int = 1,
 ) -> GraphTable:
-    """The store as a table with random inputs and unscaled targets."""
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=(columns.node_ptr[-1], in_features))
-    attr = rng.normal(size=(columns.topologies.edge_ptr[-1], edge_features)) if edge_features else None
+    """The store as a table with random inputs, edges of four kinds, and unscaled targets."""
     identity = Normalizer(0.0, 1.0, "minmax")
     return GraphTable(
         columns,
-        Inputs(x, attr),
+        random_inputs(columns, in_features, edge_features),
         {task: (TARGETS[task], identity) for task in tasks},
         dtype,
         torch.device("cpu"),
     )
+
+
+def random_inputs(columns: GraphStore, in_features: int, edge_features: int) -> Inputs:
+    """Of nodes and edges; several edges of a node may be alike."""
+    rng = np.random.default_rng(7)
+    x, few = rng.normal(size=(columns.node_ptr[-1], in_features)), rng.normal(size=(4, edge_features))
+    attr = few[rng.integers(len(few), size=columns.topologies.edge_ptr[-1])]
+    return Inputs(x, attr if edge_features else None)

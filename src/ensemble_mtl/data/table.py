@@ -17,6 +17,9 @@ from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.errors import DataError
 from ensemble_mtl.sections import GraphConfig
 
+LENGTH_DECIMALS = 9
+"""In Å, far below what any source knows; so edges of a lattice that are equally long have the same features."""
+
 
 class Inputs(NamedTuple):
     """What the model sees, as :func:`inputs` makes it.
@@ -95,6 +98,8 @@ class GraphTable:
         self._edge_start = integers(edge_ptr[:-1][store.topology])
         self._num_edges = integers(np.diff(edge_ptr)[store.topology])
         self._edge_index = integers(store.topologies.edge_index)
+        if self._edge_attr is not None:
+            self._kinds, self._kind = topologies.distinct_rows(self._edge_attr)
 
     def batch(self, graphs: Tensor) -> GraphBatch:
         """The graphs with the given indices ``[G]`` (int64, on the table's device)."""
@@ -113,9 +118,11 @@ class GraphTable:
         nodes = _ranges(self._node_start[graphs], num_nodes)
         edges = _ranges(self._edge_start[graphs], num_edges)
         offset = (num_nodes.cumsum(0) - num_nodes).repeat_interleave(num_edges)
-        edge_attr = None if self._edge_attr is None else self._edge_attr[edges]
+        edge_attr, kind = None if self._edge_attr is None else self._edge_attr[edges], None
+        if self._edge_attr is not None and len(self._kinds) < len(edges):
+            edge_attr, kind = self._kinds, self._kind[edges]
         topology = topologies.make(
-            len(nodes), self._edge_index[:, edges] + offset, edge_attr, dtype=self._x.dtype, shared=False
+            len(nodes), self._edge_index[:, edges] + offset, edge_attr, dtype=self._x.dtype, shared=False, kind=kind
         )
         graph_of_node = torch.arange(len(graphs), device=graphs.device).repeat_interleave(num_nodes)
 
@@ -177,7 +184,7 @@ def edge_inputs(store: GraphStore, radius_angstrom: float, num_gaussians: int | 
     """
     if num_gaussians is None:
         return None
-    lengths = store.topologies.edge_length
+    lengths = store.topologies.edge_length.round(LENGTH_DECIMALS)
     if np.isnan(lengths).any():
         raise DataError(
             f"model.edge_basis: {int(np.isnan(lengths).sum())} of {len(lengths)} edges have no length, since the "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,8 +24,8 @@ MAX_DENSE_NODES = 512
 
 
 Rows = tuple[NDArray[Any], ...]
-"""For compiled loops, of each node: where its rows begin ``[N + 1]``, which they are ``[K]``, how often each counts
-``[K]``, and 1 / degree ``[N]``, at most 1."""
+"""For compiled loops, of each node: where its distinct edges begin ``[N + 1]``; their sources ``[R]``, kinds ``[R]``,
+and how often each occurs ``[R]``; and 1 / degree ``[N]``, at most 1."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Topology:
         source_slots: ``[K, N]`` int64, the distinct sources of each node; a node with fewer
             than K repeats one, which changes no extremum.
         edge_slots: ``[K', N]`` int64, the incoming edges of each node, padded likewise.
-        edge_attr: ``[E, D]`` edge features, or None.
+        kinds: ``[K, D]`` features that edges have, or None.
+        kind: ``[E]`` int64, which of the kinds an edge is of, or None.
         lone: ``[N, 1, 1]`` bool, whether a node has no neighbour; None where all have one.
     """
 
@@ -52,8 +54,14 @@ class Topology:
     adjacency: Tensor | None
     source_slots: Tensor
     edge_slots: Tensor
-    edge_attr: Tensor | None
+    kinds: Tensor | None
+    kind: Tensor | None
     lone: Tensor | None
+
+    @cached_property
+    def edge_attr(self) -> Tensor | None:
+        """``[E, D]`` edge features, or None."""
+        return None if self.kinds is None or self.kind is None else self.kinds.index_select(0, self.kind)
 
     def mask_lone(self, x: Tensor) -> Tensor:
         """``x`` with 0 at nodes that have no neighbour."""
@@ -116,23 +124,15 @@ class Topology:
 
     @cached_property
     def neighbours(self) -> Rows:
-        """The sources of each node's edges; each of them once in a shared topology."""
-        new = torch.ones_like(self.source, dtype=torch.bool)
-        if self.adjacency is not None:
-            new[1:] = (self.source[1:] != self.source[:-1]) | (self.target[1:] != self.target[:-1])
-        return self._rows(torch.nonzero(new).flatten(), self.source[new])
-
-    @cached_property
-    def incoming(self) -> Rows:
-        """The edges of each node."""
-        edges = torch.arange(len(self.source))
-        return self._rows(edges, edges)
-
-    def _rows(self, first: Tensor, places: Tensor) -> Rows:
-        counts = torch.cat([first, torch.tensor([len(self.source)])]).diff().to(self.degree.dtype)
-        starts = torch.bincount(self.target[first], minlength=self.num_nodes).cumsum(0)
-        found = torch.nn.functional.pad(starts, (1, 0)), places, counts, 1 / self.degree.clamp(min=1)
-        return tuple(tensor.numpy() for tensor in found)
+        """The edges of each node, alike ones once."""
+        kind = torch.zeros_like(self.source) if self.kind is None else self.kind
+        name = (self.target * self.num_nodes + self.source) * (len(self.kinds) if self.kinds is not None else 1) + kind
+        _, first, counts = np.unique(name.numpy(), return_index=True, return_counts=True)
+        order = np.argsort(first)  # edges are sorted by target, and so are these
+        first, counts = first[order], counts[order]
+        starts = np.searchsorted(self.target.numpy()[first], np.arange(self.num_nodes + 1))
+        inverse = (1 / self.degree.clamp(min=1)).numpy()
+        return starts, self.source.numpy()[first], kind.numpy()[first], counts.astype(inverse.dtype), inverse
 
     def _extrema(self, values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         if values.shape[1] == 0 or slots.shape[0] == 0:
@@ -161,15 +161,24 @@ def _arg_extrema(values: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
     return slots.take(low_slot.long() * num_nodes + node), slots.take(high_slot.long() * num_nodes + node)
 
 
-def make(num_nodes: int, edge_index: Tensor, edge_attr: Tensor | None, *, dtype: torch.dtype, shared: bool) -> Topology:
+def make(
+    num_nodes: int,
+    edge_index: Tensor,
+    edge_attr: Tensor | None,
+    *,
+    dtype: torch.dtype,
+    shared: bool,
+    kind: Tensor | None = None,
+) -> Topology:
     """The topology of ``num_nodes`` nodes.
 
     Args:
         num_nodes: N.
         edge_index: ``[2, E]``, sources and targets, sorted by target, then source.
-        edge_attr: ``[E, D]`` or None.
+        edge_attr: ``[E, D]`` or None; with ``kind``, the features of each kind ``[K, D]``.
         dtype: of the node values.
-        shared: whether many graphs share it, so that a dense adjacency pays.
+        shared: whether many graphs share it, so that it pays to look for alike edges and to have a dense adjacency.
+        kind: ``[E]``, which kind an edge is of; found if it is not given.
     """
     source, target = edge_index
     degree = torch.bincount(target, minlength=num_nodes)
@@ -181,14 +190,23 @@ def make(num_nodes: int, edge_index: Tensor, edge_attr: Tensor | None, *, dtype:
     if len(source):
         new = torch.ones_like(source, dtype=torch.bool)
         new[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
-        distinct = torch.bincount(target[new], minlength=num_nodes)
-        source_slots = _slots(distinct, source[new])
+        source_slots = _slots(torch.bincount(target[new], minlength=num_nodes), source[new])
     else:
         source_slots = edge_slots
     alone = degree == 0
     lone = alone[:, None, None] if bool(alone.any()) else None
-    degree = degree.to(dtype)
-    return Topology(num_nodes, source, target, degree, adjacency, source_slots, edge_slots, edge_attr, lone)
+    degree, kinds = degree.to(dtype), edge_attr
+    if kinds is not None and kind is None:
+        kind = torch.arange(len(source), device=source.device)
+        if shared:
+            kinds, kind = distinct_rows(kinds)
+    return Topology(num_nodes, source, target, degree, adjacency, source_slots, edge_slots, kinds, kind, lone)
+
+
+def distinct_rows(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows, and which of them each row is."""
+    found, place = torch.unique(values, dim=0, return_inverse=True)
+    return found, place
 
 
 def _slots(counts: Tensor, items: Tensor) -> Tensor:

@@ -30,10 +30,14 @@ def usable(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in TYPES and not watched
 
 
-def again(plain: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], gradient: Tensor) -> Any:
+Inputs = Sequence[Tensor | None]
+
+
+def again(plain: Callable[..., Tensor], inputs: Inputs, needed: Sequence[bool], gradient: Tensor) -> Any:
     """Gradients by torch's operations, which have derivatives themselves; None where none is needed."""
-    views = [tensor.view_as(tensor) for tensor in inputs]  # one input may depend on another; a view of it does not
-    wanted = [view for view, need in zip(views, needed, strict=False) if need]
+    # One input may depend on another; a view of it does not.
+    views = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+    wanted = [view for view, need in zip(views, needed, strict=False) if need and view is not None]
     found = iter(torch.autograd.grad(plain(*views), wanted, gradient, create_graph=True))
     return [next(found) if need else None for need in needed]
 
@@ -44,6 +48,24 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
         return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # neither can be written
         return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@compiled
+def shifted(row: Array, shift: Array, out: Array) -> None:
+    """The row, of one or several graphs, with a shift that is the same for each."""
+    for at in range(0, row.shape[0], shift.shape[0]):
+        for f in range(shift.shape[0]):
+            out[at + f] = row[at + f] + shift[f]
+
+
+@compiled
+def add_both(row: Array, out: Array, total: Array) -> None:
+    """The row to ``out``, and its sum over graphs to ``total``."""
+    for d in range(row.shape[0]):
+        out[d] += row[d]
+    for at in range(0, row.shape[0], total.shape[0]):
+        for f in range(total.shape[0]):
+            total[f] += row[at + f]
 
 
 @compiled

@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_mtl.kernels._loops import Array, add_moments, add_slope, add_where_equal, again, compiled, extend
+from ensemble_mtl.kernels._loops import (
+    Array,
+    add_both,
+    add_moments,
+    add_slope,
+    add_where_equal,
+    again,
+    compiled,
+    extend,
+    shifted,
+)
 
 Rows = tuple[Array, ...]
 
@@ -21,60 +31,70 @@ TILE = 512
 cache."""
 
 
-def aggregate(x: Tensor, values: Tensor, rows: Rows, floor: float, plain: Callable[..., Tensor]) -> Tensor:
-    """``[M, N, B, 5 F]``: x, and mean, least, greatest and standard deviation of each node's values.
+def aggregate(
+    x: Tensor, values: Tensor, shifts: Tensor | None, rows: Rows, floor: float, plain: Callable[..., Tensor]
+) -> Tensor:
+    """``[M, N, B, 5 F]``: x, and mean, least, greatest and standard deviation over each node's edges.
 
     Args:
         x: ``[M or 1, N, B, F]``.
-        values: ``[M, K, B, F]``.
-        rows: which of the K are a node's, see :attr:`ensemble_mtl.data.topology.Topology.neighbours`; all are 0 at a
-            node without any.
+        values: ``[M, N, B, F]``, of the edges' sources.
+        shifts: ``[M, K, F]``, of the edges' kinds, which are added to the values; or None.
+        rows: the edges, see :attr:`ensemble_mtl.data.topology.Topology.neighbours`; all is 0 at a node without any.
         floor: variances up to it count as 0.
-        plain: (x, values) to the same by torch's operations; what second derivatives are taken of.
+        plain: (x, values, shifts) to the same by torch's operations; what second derivatives are taken of.
     """
     apply: Callable[..., Any] = _Aggregate.apply
-    return apply(x, values, rows, floor, plain)
+    return apply(x, values, shifts, rows, floor, plain)
 
 
 class _Aggregate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor, rows: Rows, floor: float, plain: Any) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, values: Tensor, shifts: Tensor | None, rows: Rows, floor: float, plain: Any
+    ) -> Tensor:
         x, values = x.contiguous(), values.contiguous()
-        out = _aggregated(x, values, rows, floor)
-        ctx.save_for_backward(x, values, out)
+        shifts = None if shifts is None else shifts.contiguous()
+        out = _aggregated(x, values, shifts, rows, floor)
+        ctx.save_for_backward(x, values, shifts, out)
         ctx.rows, ctx.plain = rows, plain
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, values, out = ctx.saved_tensors
+        x, values, shifts, out = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return tuple(again(ctx.plain, (x, values), ctx.needs_input_grad, gradient))
-        of_values = _of_values(gradient, out, values, ctx.rows)
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            of_x = gradient[..., : x.shape[-1]].sum_to_size(x.shape)
-        return of_x, of_values, None, None, None
+            return tuple(again(ctx.plain, (x, values, shifts), ctx.needs_input_grad, gradient))
+        of_x = gradient[..., : x.shape[-1]].sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
+        return of_x, *_gradients(gradient, out, values, shifts, ctx.rows), None, None, None
 
 
 def load(dtype: torch.dtype) -> None:
     """Compile the loops for one type, or load what was compiled."""
-    x, rows = torch.zeros(1, 1, 1, 1, dtype=dtype), (np.zeros(2, int), np.zeros(0, int))
-    counts = np.zeros((2, 1), x.numpy().dtype)
-    out = _aggregated(x, x, (*rows, counts[0, :0], counts[1]), 0.0)
-    _of_values(out, out, x, (*rows, counts[0, :0], counts[1]))
+    x = torch.zeros(1, 1, 1, 1, dtype=dtype)
+    counts, none = np.zeros((2, 1), x.numpy().dtype), np.zeros(0, int)
+    rows = (np.zeros(2, int), none, none, counts[0, :0], counts[1])
+    _gradients(x, _aggregated(x, x, None, rows, 0.0), x, None, rows)
 
 
-def _aggregated(x: Tensor, values: Tensor, rows: Rows, floor: float) -> Tensor:
+def _aggregated(x: Tensor, values: Tensor, shifts: Tensor | None, rows: Rows, floor: float) -> Tensor:
     out = values.new_empty(len(values), *x.shape[1:-1], 5 * x.shape[-1])
-    _forward(*_arrays(x, values), *rows, out.numpy().dtype.type(floor), out.numpy())
+    _forward(*_arrays(x, values), _array(shifts, values), *rows, out.numpy().dtype.type(floor), out.numpy())
     return out
 
 
-def _of_values(gradient: Tensor, out: Tensor, values: Tensor, rows: Rows) -> Tensor:
-    of_values = torch.zeros_like(values)
-    _backward(gradient.contiguous().numpy(), out.detach().numpy(), *_arrays(values), *rows, *_arrays(of_values))
-    return of_values
+def _gradients(
+    gradient: Tensor, out: Tensor, values: Tensor, shifts: Tensor | None, rows: Rows
+) -> tuple[Tensor, Tensor | None]:
+    found = torch.zeros_like(values), None if shifts is None else torch.zeros_like(shifts)
+    of_values, of_shifts = *_arrays(found[0]), _array(found[1], values)
+    given = gradient.contiguous().numpy(), out.detach().numpy(), *_arrays(values), _array(shifts, values)
+    _backward(*given, *rows, of_values, of_shifts)
+    return found
+
+
+def _array(shifts: Tensor | None, values: Tensor) -> Array:
+    return values.new_empty(1, 0, 1).numpy() if shifts is None else shifts.detach().numpy()
 
 
 def _arrays(*tensors: Tensor) -> list[Array]:
@@ -85,8 +105,10 @@ def _arrays(*tensors: Tensor) -> list[Array]:
 def _forward(
     x: Array,
     values: Array,
+    shifts: Array,
     start: Array,
     place: Array,
+    kind: Array,
     count: Array,
     inverse: Array,
     floor: float,
@@ -95,7 +117,7 @@ def _forward(
     members, nodes, graphs = out.shape[:3]
     width = out.shape[3] // 5
     some = max(1, min(graphs, TILE // width))
-    work = np.zeros((6, some * width), values.dtype)
+    work = np.zeros((7, some * width), values.dtype)
     for m in range(members):
         own = x[min(m, x.shape[0] - 1)]
         for i in range(nodes):
@@ -103,19 +125,18 @@ def _forward(
                 end = min(begin + some, graphs)
                 size, a, z = (end - begin) * width, begin * width, end * width
                 total, square, high, low = work[0, :size], work[1, :size], work[2, :size], work[3, :size]
-                next_high, next_low = work[4, :size], work[5, :size]
-                total[:] = 0
-                square[:] = 0
-                if start[i] == start[i + 1]:
-                    high[:] = 0
-                    low[:] = 0
-                else:
-                    high[:] = values[m, place[start[i]], a:z]
-                    low[:] = high
+                next_high, next_low, moved = work[4, :size], work[5, :size], work[6, :size]
+                work[:4] = 0
                 for e in range(start[i], start[i + 1]):
                     row = values[m, place[e], a:z]
+                    if shifts.shape[1] > 0:
+                        shifted(row, shifts[m, kind[e]], moved)
+                        row = moved
                     add_moments(row, count[e], total, square)
-                    if e > start[i]:
+                    if e == start[i]:
+                        high[:] = row
+                        low[:] = row
+                    else:
                         extend(row, high, low, next_high, next_low)
                         high, next_high = next_high, high
                         low, next_low = next_low, low
@@ -149,23 +170,26 @@ def _backward(
     gradient: Array,
     out: Array,
     values: Array,
+    shifts: Array,
     start: Array,
     place: Array,
+    kind: Array,
     count: Array,
     inverse: Array,
     of_values: Array,
+    of_shifts: Array,
 ) -> None:
     members, nodes, graphs = out.shape[:3]
     width = out.shape[3] // 5
     some = max(1, min(graphs, TILE // width))
-    work = np.zeros((6, some * width), values.dtype)
+    work = np.zeros((8, some * width), values.dtype)
     for m in range(members):
         for i in range(nodes):
             for begin in range(0, graphs, some):
                 end = min(begin + some, graphs)
                 size, a, z = (end - begin) * width, begin * width, end * width
                 level, slope, low, high = work[0, :size], work[1, :size], work[2, :size], work[3, :size]
-                lowest, highest = work[4, :size], work[5, :size]
+                lowest, highest, moved, share = work[4, :size], work[5, :size], work[6, :size], work[7, :size]
                 for b in range(end - begin):
                     at, g, o = b * width, gradient[m, i, begin + b], out[m, i, begin + b]
                     for f in range(width):
@@ -183,6 +207,12 @@ def _backward(
                         level[at + f] = inverse[i] * g[width + f] - o[width + f] * slope[at + f]
                 for e in range(start[i], start[i + 1]):
                     row, to = values[m, place[e], a:z], of_values[m, place[e], a:z]
+                    if shifts.shape[1] > 0:
+                        shifted(row, shifts[m, kind[e]], moved)
+                        row, to = moved, share
+                        share[:] = 0
                     add_slope(row, count[e], level, slope, to)
                     add_where_equal(row, lowest, low, to)
                     add_where_equal(row, highest, high, to)
+                    if shifts.shape[1] > 0:
+                        add_both(share, of_values[m, place[e], a:z], of_shifts[m, kind[e]])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from stores import STORES, lattice_store, molecule_store, table
+from stores import STORES, lattice_store, molecule_store, random_inputs, table
 from tolerances import ROUNDING, close
 from torch_geometric.nn import global_add_pool, global_mean_pool
 
@@ -31,10 +31,7 @@ def test_a_batch_as_pyg_has_each_graph_s_own_columns(columns):
     batch = found.batch(ORDER).to_pyg()
     assert batch.num_graphs == len(ORDER)
     topologies = columns.topologies
-    x = np.random.default_rng(7).normal(size=(columns.node_ptr[-1], 1))
-    attr = np.random.default_rng(7)
-    attr.normal(size=(columns.node_ptr[-1], 1))
-    attr = attr.normal(size=(topologies.edge_ptr[-1], 2))
+    x, attr = random_inputs(columns, 1, 2)
     graph_of_edge = batch.batch[batch.edge_index[1]]
     for at, g in enumerate(ORDER.tolist()):
         nodes = slice(columns.node_ptr[g], columns.node_ptr[g + 1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from stores import STORES, table
@@ -28,20 +26,21 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
 def setting(kind: str, of_edges: bool, dtype: torch.dtype = torch.float64, width: int = 3):
     """The compiled function, the plain one, and their inputs."""
     store = STORES[kind]()
-    batch = table(store, edge_features=2 if of_edges else 0).batch(torch.arange(len(store)))
+    batch = table(store, edge_features=2 if of_edges else 0, dtype=dtype).batch(torch.arange(len(store)))
     topology: Topology = batch.topology
     nodes, graphs = topology.num_nodes, batch.x.shape[2]
-    count = len(topology.source) if of_edges else nodes
-    x = normal(MEMBERS, nodes, graphs, width, dtype=dtype)
-    values = normal(MEMBERS, count, graphs, width, dtype=dtype, seed=1)
-    plain = partial(pna.aggregated, topology=topology, of_edges=of_edges)
-    rows = topology.incoming if of_edges else topology.neighbours
-    rows = tuple(array.astype(values.numpy().dtype) if array.dtype.kind == "f" else array for array in rows)
+    shapes = [(MEMBERS, nodes, graphs, width), (MEMBERS, nodes, graphs, width)]
+    if topology.kinds is not None:
+        shapes.append((MEMBERS, len(topology.kinds), width))
+    inputs = tuple(normal(*shape, dtype=dtype, seed=i).requires_grad_() for i, shape in enumerate(shapes))
 
-    def compiled(x: Tensor, values: Tensor) -> Tensor:
-        return kernels.aggregate(x, values, rows, pna.VARIANCE_FLOOR, plain)
+    def plain(x: Tensor, values: Tensor, shifts: Tensor | None = None) -> Tensor:
+        return pna.aggregated(x, values, shifts, topology=topology)
 
-    return compiled, plain, (x.requires_grad_(), values.requires_grad_())
+    def compiled(x: Tensor, values: Tensor, shifts: Tensor | None = None) -> Tensor:
+        return kernels.aggregate(x, values, shifts, topology.neighbours, pna.VARIANCE_FLOOR, plain)
+
+    return compiled, plain, inputs
 
 
 def gradients(function, inputs, out: Tensor) -> list[Tensor]:
@@ -138,15 +137,15 @@ def test_second_derivatives_by_one_input_alone(of_bias):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_member_does_not_depend_on_its_stack(dtype):
-    compiled, _, (x, values) = setting("molecules", of_edges=True, dtype=dtype)
+    compiled, _, inputs = setting("molecules", of_edges=True, dtype=dtype)
     norm_inputs = normed(dtype)
-    whole = [compiled(x, values), compiled_norm(*norm_inputs)]
-    of_whole = gradients(None, (x, values), whole[0])
+    whole = [compiled(*inputs), compiled_norm(*norm_inputs)]
+    of_whole = gradients(None, inputs, whole[0])
     for m in range(MEMBERS):
-        alone = [compiled(x[m : m + 1], values[m : m + 1]), compiled_norm(*(t[m : m + 1] for t in norm_inputs))]
+        alone = [compiled(*(t[m : m + 1] for t in inputs)), compiled_norm(*(t[m : m + 1] for t in norm_inputs))]
         for one, all_of_them in zip(alone, whole, strict=True):
             assert torch.equal(one[0], all_of_them[m])
-    parts = [tensor[1:2].detach().requires_grad_() for tensor in (x, values)]
+    parts = [tensor[1:2].detach().requires_grad_() for tensor in inputs]
     seed = normal(*whole[0].shape, dtype=dtype, seed=2)[1:2]
     for one, all_of_them in zip(torch.autograd.grad(compiled(*parts), parts, seed), of_whole, strict=True):
         assert torch.equal(one[0], all_of_them[1])

@@ -97,21 +97,21 @@ def forward(
 def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, weight: Tensor) -> Tensor:
     """``[M, N, B, 5 F]``: x_i; mean, min, max and standard deviation of the terms of x_j and e_ij."""
     fan_in = x.shape[-1]
-    values = apply(x, weight[..., :fan_in])
-    of_edges = topology.edge_attr is not None
-    if topology.edge_attr is not None:
-        encoded = named(topology.edge_attr[None], parameters, "edge_encoder")
-        edge = apply(encoded, weight[..., fan_in:])
-        values = values.index_select(1, topology.source) + edge[:, :, None]
-    plain = partial(aggregated, topology=topology, of_edges=of_edges)
+    values, shifts = apply(x, weight[..., :fan_in]), None
+    if topology.kinds is not None:
+        shifts = apply(named(topology.kinds[None], parameters, "edge_encoder"), weight[..., fan_in:])
+    plain = partial(aggregated, topology=topology)
     if not kernels.usable(values):
-        return plain(x, values)
-    rows = topology.incoming if of_edges else topology.neighbours
-    return kernels.aggregate(x, values, rows, VARIANCE_FLOOR, plain)
+        return plain(x, values, shifts)
+    return kernels.aggregate(x, values, shifts, topology.neighbours, VARIANCE_FLOOR, plain)
 
 
-def aggregated(x: Tensor, values: Tensor, *, topology: Topology, of_edges: bool = False) -> Tensor:
-    """The same from ``x`` and the values ``[M, N, B, F]`` of sources, or ``[M, E, B, F]`` where edges differ."""
+def aggregated(x: Tensor, values: Tensor, shifts: Tensor | None, *, topology: Topology) -> Tensor:
+    """The same from ``x``, the terms of sources ``[M, N, B, F]``, and of kinds of edges ``[M, K, F]`` or None."""
+    of_edges = False
+    if shifts is not None and topology.kind is not None:
+        of_edges = True
+        values = values.index_select(1, topology.source) + shifts.index_select(1, topology.kind)[:, :, None]
     inverse = topology.per_node(1 / topology.degree.clamp(min=1))
     sums = topology.sum_edges if of_edges else topology.sum_sources
     mean, square = sums(values) * inverse, sums(values * values) * inverse
