@@ -110,21 +110,25 @@ def table(
     edge_features: int = 0,
     dtype: torch.dtype = torch.float64,
     in_features: int = 1,
+    kinds: int = 0,
 ) -> GraphTable:
-    """The store as a table with random inputs, edges of four kinds, and unscaled targets."""
+    """The store as a table with random inputs and unscaled targets."""
     identity = Normalizer(0.0, 1.0, "minmax")
     return GraphTable(
         columns,
-        random_inputs(columns, in_features, edge_features),
+        random_inputs(columns, in_features, edge_features, kinds),
         {task: (TARGETS[task], identity) for task in tasks},
         dtype,
         torch.device("cpu"),
     )
 
 
-def random_inputs(columns: GraphStore, in_features: int, edge_features: int) -> Inputs:
-    """Of nodes and edges; several edges of a node may be alike."""
+def random_inputs(columns: GraphStore, in_features: int, edge_features: int, kinds: int = 0) -> Inputs:
+    """Of nodes and edges; the latter all different, or of so many kinds, so that several edges of a node are alike."""
     rng = np.random.default_rng(7)
-    x, few = rng.normal(size=(columns.node_ptr[-1], in_features)), rng.normal(size=(4, edge_features))
-    attr = few[rng.integers(len(few), size=columns.topologies.edge_ptr[-1])]
-    return Inputs(x, attr if edge_features else None)
+    x = rng.normal(size=(columns.node_ptr[-1], in_features))
+    if not edge_features:
+        return Inputs(x, None)
+    count = columns.topologies.edge_ptr[-1]
+    attr = rng.normal(size=(kinds or count, edge_features))
+    return Inputs(x, attr[rng.integers(kinds, size=count)] if kinds else attr)

@@ -41,7 +41,7 @@ class Setting:
         self.module = registry.load("models.conv", name)
         self.options = self.module.Options(name=name, **options)
         self.degrees = degree_statistics.of(store, np.arange(len(store)))
-        self.batch = table(store, edge_features=edge_features).batch(torch.arange(len(store)))
+        self.batch = table(store, edge_features=edge_features, kinds=4).batch(torch.arange(len(store)))
         self.topology = self.batch.topology
         fan_in = FAN_OUT if self.module.EQUAL_WIDTH else FAN_IN
         self.fans = (fan_in, FAN_OUT, edge_features)

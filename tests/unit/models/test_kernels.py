@@ -26,7 +26,7 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
 def setting(kind: str, of_edges: bool, dtype: torch.dtype = torch.float64, width: int = 3):
     """The compiled function, the plain one, and their inputs."""
     store = STORES[kind]()
-    batch = table(store, edge_features=2 if of_edges else 0, dtype=dtype).batch(torch.arange(len(store)))
+    batch = table(store, edge_features=2 if of_edges else 0, dtype=dtype, kinds=4).batch(torch.arange(len(store)))
     topology: Topology = batch.topology
     nodes, graphs = topology.num_nodes, batch.x.shape[2]
     shapes = [(MEMBERS, nodes, graphs, width), (MEMBERS, nodes, graphs, width)]
