@@ -62,8 +62,8 @@ def _vectors(problem: Problem, state: StackState, count: int) -> Iterator[Tensor
         yield rademacher(shared.shape[1], shared, generator)
 
 
-def run(rounds: int) -> str:
-    """Measure, and return a Markdown table."""
+def run(rounds: int) -> dict[str, str]:
+    """Measure; the page with the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         problem, state = make(Path(folder))
@@ -71,7 +71,7 @@ def run(rounds: int) -> str:
         for _ in range(EPOCHS):
             train_epoch(problem, state, torch.ones(1, len(TASKS)))
     untrained = StackState({**state.tensors, "parameters": fresh}, epoch=0)
-    return table(problem, _measure(problem, state, untrained, rounds))
+    return {"curvature.md": table(problem, _measure(problem, state, untrained, rounds))}
 
 
 def _measure(problem: Problem, state: StackState, untrained: StackState, rounds: int) -> Found:

@@ -1,23 +1,26 @@
 """Training speed of stacks against plain PyG: lattices with few and many edges, and molecules.
 
-6 × 20 PNA, batch 64, float32, one thread. Peer: the same architecture from PyG's own layers, as HydraGNN composes
-them, on ready PyG batches. All variants take turns in one process; medians of CPU time are compared. Peak memory is
-that of one training step in a process of its own.
+6 × 20 PNA, batch 64, float32, one thread. Peers: the same architecture from PyG's own layers, as HydraGNN composes
+them, on ready PyG batches; and HydraGNN itself where it is installed. All variants take turns in one process; medians
+of CPU time are compared. Peak memory is that of one training step in a process of its own.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import hydragnn_peer, machine
 from benchmarks.curvature_problem import CONFIG as MOLECULES
 from benchmarks.curvature_problem import write_molecules
 from benchmarks.meters import Clock, peak_of
-from benchmarks.training_table import Case, table
+from benchmarks.training_figure import draw
+from benchmarks.training_table import PEER, Case, Measured, table
 from ensemble_mtl import prepare
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.models.reference import reference_model
@@ -27,9 +30,12 @@ from ensemble_mtl.train.optimizer import adam
 from ensemble_mtl.train.state import initial
 from ensemble_mtl.train.step import Problem, batches, losses_and_gradient
 
-ROUNDS = 7
-STACKS = (1, 4, 12)
+ROUNDS = 5
+STACKS = (1, 2, 4, 6, 12, 24)
 STEPS = 3
+BATCHES = (16, 32, 64, 128, 256)
+"""Graphs per step, for the growth with their number; of the first case, in stacks of :data:`GROWING`."""
+GROWING = 4
 
 LATTICE: dict[str, Any] = {
     "name": "benchmark",
@@ -50,22 +56,45 @@ CASES: dict[str, dict[str, Any]] = {
         "graph": {"radius": 7.0, "periodic": True},
         "model": {"edge_basis": 16},
     },
-    "molecules, with bonds": {**MOLECULES, "model": {"conv": "pna"}, "train": {"device": "cpu"}},
+    "small molecules": {**MOLECULES, "model": {"conv": "pna"}, "train": {"device": "cpu"}},
+}
+QM8: dict[str, Any] = {
+    "name": "benchmark",
+    "data": {
+        "name": "smiles",
+        "workers": 1,
+        "smiles": "smiles",
+        "targets": dict.fromkeys(("E1-CC2", "E2-CC2", "f1-CC2", "f2-CC2"), ""),
+        "keep": {"f1-CC2": ">= 0", "f2-CC2": ">= 0"},
+    },
+    "graph": {"node_features": "one_hot", "elements": "found", "bonds": "found"},
+    "tasks": {name: {"target": f"{name}-CC2"} for name in ("E1", "E2", "f1", "f2")},
+    "split": {"name": "random", "fractions": [0.70, 0.15, 0.15]},
+    "normalize": {"method": "standard", "fit_on": "train"},
+    "model": {"conv": "pna"},
+    "train": {"device": "cpu"},
 }
 
 
-def run(rounds: int) -> str:
-    """Measure, and return a Markdown table."""
+def run(rounds: int, qm8: Path | None = None) -> dict[str, str | bytes]:
+    """Measure; the page and its figure. With the file of QM8 its molecules take the place of the embedded ones."""
     torch.set_num_threads(1)
-    cases = []
-    for name, config in CASES.items():
+    configs = dict(CASES)
+    if qm8 is not None:
+        del configs["small molecules"]
+        configs["QM8"] = {**QM8, "data": {**QM8["data"], "path": str(qm8.resolve())}}
+    cases, growth = [], {}
+    for name, config in configs.items():
         with tempfile.TemporaryDirectory() as folder:
-            cases.append(_measure(name, _problem(config, Path(folder)), rounds))
-    return table(cases, rounds)
+            problem = _problem(config, Path(folder))
+        cases.append(_measure(name, problem, rounds))
+        growth = growth or _growth(problem, rounds)
+    found = Measured(cases, growth, GROWING, machine.measure(), rounds)
+    return {"training.md": table(found), "training.svg": draw(found)}
 
 
 def _problem(config: dict[str, Any], folder: Path) -> Problem:
-    if config["data"]["name"] == "smiles":
+    if config["data"]["name"] == "smiles" and "path" not in config["data"]:
         config = {**config, "data": {**config["data"], "path": str(write_molecules(folder))}}
     study = Study(StudyConfig.model_validate(config), folder / "study")
     study.root.mkdir(exist_ok=True)
@@ -74,21 +103,42 @@ def _problem(config: dict[str, Any], folder: Path) -> Problem:
 
 
 def _measure(name: str, problem: Problem, rounds: int) -> Case:
-    variants: dict[str, tuple[int, Callable[[], None]]] = {"PyG": (1, _peer(problem))}
+    variants: dict[str, tuple[int, Callable[[], None]]] = {PEER: (1, _peer(problem))}
+    if hydragnn_peer.available():
+        variants["HydraGNN"] = (1, hydragnn_peer.peer(problem))
     variants |= {f"stack of {size}": (size, _stack(problem, size)) for size in STACKS}
+    for _, step in variants.values():
+        step()  # loads what its first call loads
     memory = {variant: peak_of(step) / members for variant, (members, step) in variants.items()}
-    clock = Clock()
-    for _ in range(rounds):
-        for variant, (_, step) in variants.items():
-            step()  # after the others it finds cold caches
-            clock.time(variant, lambda step=step: [step() for _ in range(STEPS)])
+    clock = _clocked({variant: step for variant, (_, step) in variants.items()}, rounds)
     graphs = batches(problem, 0)[0]
     rates = {
         variant: [members * STEPS * len(graphs) / seconds for seconds in clock.seconds[variant]]
         for variant, (members, _) in variants.items()
     }
-    edges = problem.table.batch(graphs).to_pyg().edge_index.shape[1] / len(graphs)
-    return Case(name, edges, rates, memory)
+    batch = problem.table.batch(graphs)
+    edges = batch.to_pyg().edge_index.shape[1] / len(graphs)
+    nodes = batch.x.shape[1] * batch.x.shape[2]
+    return Case(name, edges, rates, memory, machine.spent(variants["stack of 12"][1], problem, 12, nodes))
+
+
+def _clocked(steps: dict[Any, Callable[[], None]], rounds: int) -> Clock:
+    clock = Clock()
+    for _ in range(rounds):
+        for variant, step in steps.items():
+            step()  # after the others it finds cold caches
+            clock.time(variant, lambda step=step: [step() for _ in range(STEPS)])
+    return clock
+
+
+def _growth(problem: Problem, rounds: int) -> dict[int, float]:
+    """Graphs of a batch -> CPU seconds of a step."""
+    steps = {
+        size: _stack(replace(problem, config=problem.config.model_copy(update={"batch_size": size})), GROWING)
+        for size in BATCHES
+    }
+    clock = _clocked(steps, rounds)
+    return {size: clock.of(size) / STEPS for size in BATCHES}
 
 
 def _peer(problem: Problem) -> Callable[[], None]:

@@ -1,14 +1,20 @@
-"""The table of the training benchmark."""
+"""The page of the training benchmark."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from benchmarks.machine import Ceilings, Spent
 from ensemble_mtl.provenance import device_name, versions
+
+PEER = "PyG"
+TARGETS = {"FePt as published: 7 bohr, open": 5, "11.5 bohr, open": 8, "7 Å, periodic": 35, "QM8": 3}
+"""Ratio to PyG that a stack of 12 is to reach."""
 
 
 @dataclass
@@ -20,34 +26,113 @@ class Case:
         edges: per graph, on the average.
         rates: variant -> graphs per CPU second × members, of each round.
         memory: variant -> peak of a step, in MiB per member.
+        spent: where the time of a stack of 12 goes.
     """
 
     name: str
     edges: float
     rates: dict[str, list[float]]
     memory: dict[str, float]
+    spent: Spent
+
+    def rate(self, variant: str) -> float:
+        """Median."""
+        return statistics.median(self.rates[variant])
 
 
-def table(cases: Sequence[Case], rounds: int) -> str:
+@dataclass
+class Measured:
+    """All of it.
+
+    Attributes:
+        cases: kinds of graphs.
+        growth: graphs per batch -> CPU seconds of a step, of the first case.
+        growing: members of that stack.
+        ceilings: the machine's.
+        rounds: interleaved repetitions.
+    """
+
+    cases: Sequence[Case]
+    growth: dict[int, float]
+    growing: int
+    ceilings: Ceilings
+    rounds: int
+
+
+def table(found: Measured) -> str:
     """As Markdown."""
     software = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
         "# Training speed",
         "",
-        f"Graphs per CPU second × members; medians of {rounds} interleaved rounds, range in brackets. Peak memory of a "
-        f"training step, per member. {device_name(torch.device('cpu'))}; {software}. 6 × 20 PNA, all tasks together, "
-        "batch 64, float32. Made by `make bench`.",
+        f"Graphs per CPU second × members; medians of {found.rounds} interleaved rounds, range in brackets. Peak "
+        f"memory of a training step, per member. {device_name(torch.device('cpu'))}; {software}. 6 × 20 PNA, all tasks "
+        "together, batch 64, float32. Made by `make bench`.",
+        "",
+        "![Training speed](training.svg)",
         "",
         "| graphs | edges | variant | graphs/s × members | ratio to PyG | MiB per member |",
         "|:--|--:|:--|--:|--:|--:|",
+        *(line for case in found.cases for line in _rows(case)),
+        "",
+        *_targets(found),
+        *_ceilings(found),
+        *_growth(found),
     ]
-    for case in cases:
-        peer = statistics.median(case.rates["PyG"])
-        for variant, found in case.rates.items():
-            median = statistics.median(found)
-            spread = f"{min(found):,.0f}–{max(found):,.0f}"
-            lines.append(
-                f"| {case.name} | {case.edges:,.0f} | {variant} | {median:,.0f} ({spread}) | {median / peer:.2f} | "
-                f"{case.memory[variant]:,.1f} |"
-            )
     return "\n".join(lines) + "\n"
+
+
+def _rows(case: Case) -> list[str]:
+    lines = []
+    for variant, rates in case.rates.items():
+        rate, spread = case.rate(variant), f"{min(rates):,.0f}–{max(rates):,.0f}"
+        lines.append(
+            f"| {case.name} | {case.edges:,.0f} | {variant} | {rate:,.0f} ({spread}) | {rate / case.rate(PEER):.1f} | "
+            f"{case.memory[variant]:,.1f} |"
+        )
+    return lines
+
+
+def _targets(found: Measured) -> list[str]:
+    lines = ["| graphs | stack of 12 to PyG | target |", "|:--|--:|--:|"]
+    for case in found.cases:
+        if case.name in TARGETS:
+            ratio = case.rate("stack of 12") / case.rate(PEER)
+            lines.append(f"| {case.name} | {ratio:.1f} | {TARGETS[case.name]} |")
+    return [*lines, ""]
+
+
+def _ceilings(found: Measured) -> list[str]:
+    flops, moved = found.ceilings.flops, found.ceilings.bytes
+    lines = [
+        f"One core multiplies large matrices at {flops / 1e9:,.0f} GFLOP/s and copies large arrays at "
+        f"{moved / 1e9:,.0f} GB/s (read and written). Of that a stack of 12 reaches, in the parts of a step that are "
+        "bound by it; loops are counted with the values that they must read and write once:",
+        "",
+        "| graphs | time in products | GFLOP/s | of the ceiling | time in loops | GB/s | of the ceiling |",
+        "|:--|--:|--:|--:|--:|--:|--:|",
+    ]
+    for case in found.cases:
+        spent = case.spent
+        lines.append(
+            f"| {case.name} | {spent.products:.0%} | {spent.flops / 1e9:,.0f} | {spent.flops / flops:.0%} | "
+            f"{spent.loops:.0%} | {spent.bytes / 1e9:,.1f} | {spent.bytes / moved:.0%} |"
+        )
+    return [*lines, ""]
+
+
+def _growth(found: Measured) -> list[str]:
+    first, case = list(found.growth.items()), found.cases[0]
+    (few, short), (many, long) = first[0], first[-1]
+    exponent = math.log(long / short) / math.log(many / few)
+    steps = ", ".join(f"{size}: {seconds * 1e3:,.0f}" for size, seconds in first)
+    ratio = math.log(case.rate("stack of 24") / case.rate("stack of 1")) / math.log(24)
+    edges = [
+        f"{name}, edges × {found.cases[2].edges / case.edges:.1f}: × {case.rate(name) / found.cases[2].rate(name):.1f}"
+        for name in (PEER, "stack of 12")
+    ]
+    return [
+        f"Growth of the time of a step. With graphs per batch (milliseconds; {case.name}, {found.growing} members) "
+        f"{steps}: as their number to the power {exponent:.2f}. With members, from 1 to 24, as their number to the "
+        f"power {1 - ratio:.2f}. With edges, from the first case to {found.cases[2].name}: {'; '.join(edges)}.",
+    ]
