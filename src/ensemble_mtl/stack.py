@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from ensemble_mtl.member_files import add_metrics, begin, last_metrics, log, rec
 from ensemble_mtl.plan import FIXED, Member
 from ensemble_mtl.prepare import Prepared
 from ensemble_mtl.probes.measure import measure
+from ensemble_mtl.probes.saved import arrays, plain
 from ensemble_mtl.provenance import device_name, versions
 from ensemble_mtl.results import MemberResult, ProbeResult
 from ensemble_mtl.study import Study
@@ -188,7 +189,7 @@ class Stack:
         for row, measured in zip(rows, found, strict=True):
             done = {(probe["task"], probe["epoch"]) for probe in self.runs[row].probes}
             own = [probe for probe in measured if probe.task in self.runs[row].member.subset]
-            self.runs[row].probes += [_plain(p) for p in own if (p.task, p.epoch) not in done]
+            self.runs[row].probes += [plain(p) for p in own if (p.task, p.epoch) not in done]
 
     def _record(self, report: EpochReport) -> None:
         tasks = self.problem.model.spec.tasks
@@ -256,7 +257,7 @@ class Stack:
                 dtype=self.config.train.dtype,
                 versions=versions(),
                 predictions=predictions[i],
-                probes=[ProbeResult(**_arrays(probe)) for probe in run.probes],
+                probes=[ProbeResult(**arrays(probe)) for probe in run.probes],
             )
             results.write(self.study.folder(run.member), result)
             self._leave(run, f"finished after epoch {self.state.epoch}, best epoch {result.best_epoch}")
@@ -287,15 +288,6 @@ class Stack:
         run = self.runs[row]
         path = self.study.checkpoint(run.member)
         checkpoint.save(path, run.member.id, self.state.take([row]), {"probes": run.probes})
-
-
-def _plain(probe: ProbeResult) -> dict[str, Any]:
-    values = asdict(probe)
-    return {**values, "nodes": torch.as_tensor(probe.nodes), "weights": torch.as_tensor(probe.weights)}
-
-
-def _arrays(probe: dict[str, Any]) -> dict[str, Any]:
-    return {**probe, "nodes": probe["nodes"].numpy(), "weights": probe["weights"].numpy()}
 
 
 def _number(value: float) -> float | None:

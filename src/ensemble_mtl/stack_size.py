@@ -26,7 +26,7 @@ def quickest(problem: Problem, state: StackState) -> int:
     """
     size = len(state)
     order = batches(problem, state.epoch)
-    if len(order) * (problem.config.epochs - state.epoch) < WORTHWHILE:
+    if size == 1 or len(order) * (problem.config.epochs - state.epoch) < WORTHWHILE:
         return size
     best, least = 1, math.inf
     while True:

@@ -20,6 +20,10 @@ from ensemble_mtl.sections import GraphConfig
 LENGTH_DECIMALS = 9
 """In Å, far below what any source knows; so edges of a lattice that are equally long have the same features."""
 
+LOOKED_AT, FEW_KINDS = 4096, 256
+"""Alike edges of separate graphs are looked for if so many of them are of few kinds, as bonds are and lengths are not:
+to sort all lengths of a large data set would take long and find nothing."""
+
 
 class Inputs(NamedTuple):
     """What the model sees, as :func:`inputs` makes it.
@@ -98,7 +102,8 @@ class GraphTable:
         self._edge_start = integers(edge_ptr[:-1][store.topology])
         self._num_edges = integers(np.diff(edge_ptr)[store.topology])
         self._edge_index = integers(store.topologies.edge_index)
-        if self._edge_attr is not None:
+        self._kinds: Tensor | None = None
+        if self._edge_attr is not None and len(self._edge_attr[:LOOKED_AT].unique(dim=0)) <= FEW_KINDS:
             self._kinds, self._kind = topologies.distinct_rows(self._edge_attr)
 
     def batch(self, graphs: Tensor) -> GraphBatch:
@@ -119,7 +124,7 @@ class GraphTable:
         edges = _ranges(self._edge_start[graphs], num_edges)
         offset = (num_nodes.cumsum(0) - num_nodes).repeat_interleave(num_edges)
         edge_attr, kind = None if self._edge_attr is None else self._edge_attr[edges], None
-        if self._edge_attr is not None and len(self._kinds) < len(edges):
+        if self._kinds is not None and len(self._kinds) < len(edges):
             edge_attr, kind = self._kinds, self._kind[edges]
         topology = topologies.make(
             len(nodes), self._edge_index[:, edges] + offset, edge_attr, dtype=self._x.dtype, shared=False, kind=kind

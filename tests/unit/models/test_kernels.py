@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from stores import STORES, table
@@ -155,8 +157,8 @@ def test_what_is_loaded_beforehand_is_what_training_runs():
     loops = [pna_loops._forward, pna_loops._backward, norm_loops._forward, norm_loops._backward]
     kernels.load()
     before = [set(loop.signatures) for loop in loops]
-    for dtype in (torch.float32, torch.float64):
-        compiled, _, inputs = setting("periodic", of_edges=False, dtype=dtype)
+    for dtype, of_edges in itertools.product((torch.float32, torch.float64), (False, True)):
+        compiled, _, inputs = setting("periodic", of_edges=of_edges, dtype=dtype)
         gradients(None, inputs, compiled(*inputs))
         norm_inputs = normed(dtype)
         gradients(None, norm_inputs, compiled_norm(*norm_inputs))
