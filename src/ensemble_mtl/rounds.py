@@ -36,7 +36,9 @@ def run(study: Study, members: Sequence[Member], launcher: Any, observe: Observe
         free = _free(study, left, say)
         if not free:
             return True
-        shards = make_shards(free, config.members_per_shard, launcher.num_workers(study, options))
+        shards = make_shards(
+            free, config.members_per_shard, launcher.num_workers(study, options), mixed=config.mix_subsets
+        )
         if shards and not launcher.launch(study, shards, options, observe):
             return False
         failed = {member.id for member in free if study.state(member) == "failed"}

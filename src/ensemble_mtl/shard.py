@@ -1,4 +1,4 @@
-"""One shard: members of one subset, weighting, split and fraction, trained from where they stand.
+"""One shard: members of one weighting, split and fraction, trained from where they stand.
 
 The only place that composes data, model, training, probes and results.
 """
@@ -32,6 +32,7 @@ from ensemble_mtl.stack import Control, InterruptedTrainingError, MemberRun, Sta
 from ensemble_mtl.stack_size import quickest
 from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
+from ensemble_mtl.train.mixed import widened
 from ensemble_mtl.train.state import StackState, initial, joined
 from ensemble_mtl.train.step import Problem
 
@@ -72,7 +73,7 @@ def run(study: Study, members: Sequence[Member], control: Control) -> None:
 
     Args:
         study: the study; :func:`ensemble_mtl.prepare.prepare` has run.
-        members: of one subset, weighting, split and fraction. Those that are finished, and those that another living
+        members: of one weighting, split and fraction. Those that are finished, and those that another living
             process holds, are left alone.
         control: is told what happens, and asked whether to go on.
 
@@ -105,8 +106,9 @@ def _train(study: Study, members: Sequence[Member], control: Control, keeper: Ke
     first = members[0]
     prepared = _prepared(study, first.split)
     device = choose_device(study.config)
+    tasks = tuple(task for task in study.config.tasks if any(task in member.subset for member in members))
     problem = make_problem(
-        study.config, prepared, first.subset, first.split, first.fraction, device, weighting=first.weighting
+        study.config, prepared, tasks, first.split, first.fraction, device, weighting=first.weighting
     )
     _Trainer(study, problem, prepared, control, keeper).train(members)
 
@@ -183,16 +185,16 @@ class _Trainer:
     def _start(self, member: Member) -> tuple[MemberRun, StackState]:
         """The member at its checkpoint, or untrained if it has none that is whole."""
         path, problem = self.study.checkpoint(member), self.problem
+        untrained = initial(problem.layout, problem.buffers, [member.seed], problem.config, problem.train.device)
         if path.exists():
             try:
                 state, extra = checkpoint.load(path, member.id, problem.train.device)
-                return MemberRun(member, extra["probes"]), state
+                return MemberRun(member, extra["probes"]), widened(problem, member.subset, state, untrained)
             except StoreError as error:
                 aside = path.with_suffix(".damaged")
                 path.replace(aside)
                 log(self.study, member, f"checkpoint set aside as {aside.name}, training anew: {error}")
-        state = initial(problem.layout, problem.buffers, [member.seed], problem.config, problem.train.device)
-        return MemberRun(member), state
+        return MemberRun(member), untrained
 
 
 def _prepared(study: Study, split: int) -> Prepared:

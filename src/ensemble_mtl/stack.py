@@ -16,7 +16,7 @@ from ensemble_mtl.claims import RENEWAL_SECONDS, Keeper
 from ensemble_mtl.errors import EnsembleMTLError
 from ensemble_mtl.evaluation import evaluate
 from ensemble_mtl.member_files import add_metrics, begin, last_metrics, log, record_failure
-from ensemble_mtl.plan import FIXED, Member
+from ensemble_mtl.plan import FIXED, Member, Subset
 from ensemble_mtl.prepare import Prepared
 from ensemble_mtl.probes.measure import measure
 from ensemble_mtl.probes.saved import arrays, plain
@@ -25,6 +25,7 @@ from ensemble_mtl.results import MemberResult, ProbeResult
 from ensemble_mtl.study import Study
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loop import EpochReport, out_of_patience, run_epoch
+from ensemble_mtl.train.mixed import narrowed, own_spec
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
@@ -185,11 +186,14 @@ class Stack:
         probes = self.config.probes
         if probes is None or epoch not in probes.epochs or not rows:
             return
-        found = measure(self.problem, self.state.take(rows), probes, self.problem.model.spec.tasks)
-        for row, measured in zip(rows, found, strict=True):
-            done = {(probe["task"], probe["epoch"]) for probe in self.runs[row].probes}
-            own = [probe for probe in measured if probe.task in self.runs[row].member.subset]
-            self.runs[row].probes += [plain(p) for p in own if (p.task, p.epoch) not in done]
+        by_subset: dict[Subset, list[int]] = {}
+        for row in rows:
+            by_subset.setdefault(self.runs[row].member.subset, []).append(row)
+        for subset, some in by_subset.items():
+            found = measure(self.problem, self.state.take(some), probes, subset)
+            for row, measured in zip(some, found, strict=True):
+                done = {(probe["task"], probe["epoch"]) for probe in self.runs[row].probes}
+                self.runs[row].probes += [plain(probe) for probe in measured if (probe.task, probe.epoch) not in done]
 
     def _record(self, report: EpochReport) -> None:
         tasks = self.problem.model.spec.tasks
@@ -240,7 +244,7 @@ class Stack:
             result = MemberResult(
                 member=run.member.to_json(),
                 data_sha256=self.prepared.store.sha256,
-                metrics=metrics[i],
+                metrics={task: metrics[i][task] for task in run.member.subset},
                 units={
                     task: self.prepared.store.target_info(self.config.tasks[task].target).unit
                     for task in run.member.subset
@@ -252,11 +256,11 @@ class Stack:
                 stack_seconds=float(state["stack_seconds"][i]),
                 stack_size=self.size,
                 stack_id=self.id,
-                num_parameters=self.problem.model.spec.num_parameters(),
+                num_parameters=own_spec(self.problem, run.member.subset).num_parameters(),
                 device=device_name(state["parameters"].device),
                 dtype=self.config.train.dtype,
                 versions=versions(),
-                predictions=predictions[i],
+                predictions={task: predictions[i][task] for task in run.member.subset},
                 probes=[ProbeResult(**arrays(probe)) for probe in run.probes],
             )
             results.write(self.study.folder(run.member), result)
@@ -287,7 +291,8 @@ class Stack:
     def _save(self, row: int) -> None:
         run = self.runs[row]
         path = self.study.checkpoint(run.member)
-        checkpoint.save(path, run.member.id, self.state.take([row]), {"probes": run.probes})
+        own = narrowed(self.problem, run.member.subset, self.state.take([row]))
+        checkpoint.save(path, run.member.id, own, {"probes": run.probes})
 
 
 def _number(value: float) -> float | None:

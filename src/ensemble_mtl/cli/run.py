@@ -38,22 +38,22 @@ def command(study: Study, part: tuple[int, int] | None, report: bool | None) -> 
     from ensemble_mtl.launch.base import deadline_of_environment, members_of_part, on_stop_signal
 
     deadline_of_environment()  # a wrong one is told now, once
-    options = study.config.launch.launcher
-    launcher = registry.load("launch", options.name)
+    launch = study.config.launch
+    launcher = registry.load("launch", launch.launcher.name)
     members = study.members()
     if part:
-        members = members_of_part(members, study.config.launch.members_per_shard, *part)
+        members = members_of_part(members, launch.members_per_shard, *part, mixed=launch.mix_subsets)
         if not members:
             note(f"part {part[0]}/{part[1]} has no members: the {len(study.members())} make fewer shards than parts")
             return
-    if hasattr(launcher, "follow") and launcher.follow(study, options):
+    if hasattr(launcher, "follow") and launcher.follow(study, launch.launcher):
         return
     with on_stop_signal(_stop):
         try:
             finished = execute(study, members, launcher)
         finally:
             if hasattr(launcher, "release"):
-                launcher.release(options)
+                launcher.release(launch.launcher)
         if not finished:  # whoever asked to stop does not want to wait for figures
             note("stopped and checkpointed; the same command continues")
             sys.exit(EXIT_CHECKPOINTED)

@@ -56,7 +56,7 @@ LEAST_STACK = 4
 
 @dataclass(frozen=True)
 class Shard:
-    """Members that one worker trains together; of one subset, weighting, split and fraction.
+    """Members that one worker trains together; of one weighting, split and fraction, and if not told so of one subset.
 
     Attributes:
         members: at least one.
@@ -69,22 +69,28 @@ class Shard:
     @property
     def cost(self) -> float:
         """A number that grows with the time the shard takes."""
-        first = self.members[0]
-        return len(self.members) * (2 + len(first.subset)) * first.fraction
+        heads = set().union(*(member.subset for member in self.members))
+        return len(self.members) * (2 + len(heads)) * self.members[0].fraction
 
 
-def make_shards(members: Sequence[Member], largest: int, num_workers: int) -> list[Shard]:
+def make_shards(members: Sequence[Member], largest: int, num_workers: int, *, mixed: bool = False) -> list[Shard]:
     """Divide members into shards, the longest first.
 
     Args:
         members: those left to do, in the plan's order.
         largest: members per shard at most.
         num_workers: how many shards run at a time.
+        mixed: whether members of different subsets may share one.
     """
     fair = -(-len(members) // (SHARDS_PER_WORKER * num_workers))
     size = min(largest, max(LEAST_STACK, fair))
     shards = []
-    for _, group in itertools.groupby(members, key=lambda m: (m.subset, m.weighting, m.split, m.fraction)):
+
+    def kind(member: Member) -> tuple[Any, ...]:
+        return (() if mixed else member.subset), member.weighting, member.split, member.fraction
+
+    ordered = sorted(members, key=lambda m: kind(m)[1:]) if mixed else members
+    for _, group in itertools.groupby(ordered, key=kind):
         same = tuple(group)
         pieces = -(-len(same) // size)
         bounds = [len(same) * piece // pieces for piece in range(pieces + 1)]
@@ -116,7 +122,9 @@ def on_stop_signal(handler: Callable[[int, Any], object]) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def members_of_part(members: Sequence[Member], largest: int, number: int, count: int) -> list[Member]:
+def members_of_part(
+    members: Sequence[Member], largest: int, number: int, count: int, *, mixed: bool = False
+) -> list[Member]:
     """The members of part ``number`` of ``count`` (counted from 1): fixed, disjoint, about equally long.
 
     Args:
@@ -124,5 +132,7 @@ def members_of_part(members: Sequence[Member], largest: int, number: int, count:
         largest: members per shard at most; a shard is not divided between parts.
         number: which part.
         count: how many there are.
+        mixed: as of :func:`make_shards`.
     """
-    return [member for shard in make_shards(members, largest, count)[number - 1 :: count] for member in shard.members]
+    shards = make_shards(members, largest, count, mixed=mixed)
+    return [member for shard in shards[number - 1 :: count] for member in shard.members]

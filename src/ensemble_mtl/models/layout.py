@@ -7,6 +7,7 @@ one tensor, and the shared parameters the vector space on which the Hessian acts
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -46,6 +47,12 @@ class Layout:
             )
         named = zip(self.specs.items(), pieces, strict=True)
         return {name: piece.view(flat.shape[0], *spec.shape) for (name, spec), piece in named}
+
+    def columns(self, part: Layout) -> Tensor:
+        """``[P']`` where in this vector the tensors of ``part`` stand, which have the same names."""
+        starts = dict(zip(self.specs, itertools.accumulate(self.sizes, initial=0), strict=False))
+        ranges = [torch.arange(starts[name], starts[name] + spec.size) for name, spec in part.specs.items()]
+        return torch.cat(ranges)
 
     def initial(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """``[M, P]`` initial values, row m drawn from ``seeds[m]`` alone.

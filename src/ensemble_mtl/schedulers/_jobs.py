@@ -57,7 +57,8 @@ def gathering(request: Request) -> Job:
 def default_elements(request: Request) -> int:
     """So many elements that each of their workers gets about one of the smallest shards."""
     members = request.study.members()
-    shards = make_shards(members, request.study.config.launch.members_per_shard, len(members))
+    launch = request.study.config.launch
+    shards = make_shards(members, launch.members_per_shard, len(members), mixed=launch.mix_subsets)
     return min(request.site.max_array, -(-len(shards) // request.site.workers_per_node))
 
 

@@ -174,5 +174,6 @@ def _label_counts(batch: GraphBatch, tasks: Sequence[str]) -> Tensor:
 
 def num_labels(targets: Tensor, mask: Tensor | None) -> Tensor:
     """How many labels a batch has for one task, as a float64 scalar tensor."""
-    count = torch.tensor(targets.numel(), device=targets.device) if mask is None else mask.sum()
-    return count.double()
+    if mask is None:  # filled on the device; a tensor made of a number would be copied there
+        return torch.full((), targets.numel(), dtype=torch.float64, device=targets.device)
+    return mask.sum().double()
