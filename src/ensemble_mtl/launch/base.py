@@ -82,7 +82,8 @@ def make_shards(members: Sequence[Member], largest: int, num_workers: int, *, mi
         num_workers: how many shards run at a time.
         mixed: whether members of different subsets may share one.
     """
-    fair = -(-len(members) // (SHARDS_PER_WORKER * num_workers))
+    alone = num_workers == 1  # there is no other whose end could be waited for
+    fair = len(members) if alone else -(-len(members) // (SHARDS_PER_WORKER * num_workers))
     size = min(largest, max(LEAST_STACK, fair))
     shards = []
 

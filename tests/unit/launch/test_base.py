@@ -33,6 +33,17 @@ def test_a_shard_is_of_one_weighting() -> None:
         assert len({m.weighting for m in shard.members}) == 1
 
 
+def test_members_of_all_subsets_may_share_a_shard() -> None:
+    (shard,) = make_shards(planned(), 84, 1, mixed=True)
+    assert [member.id for member in shard.members] == [member.id for member in planned()]
+    several = planned("split_seeds=[0, 1]", "fractions=[0.5, 1.0]", "weightings=[fixed, dwa]")
+    shards = make_shards(several, 84, 2, mixed=True)
+    assert sorted(m.id for shard in shards for m in shard.members) == sorted(m.id for m in several)
+    assert any(len({m.subset for m in shard.members}) > 1 for shard in shards)
+    for shard in shards:
+        assert len({(m.weighting, m.split, m.fraction) for m in shard.members}) == 1
+
+
 def test_the_longest_come_first() -> None:
     costs = [shard.cost for shard in make_shards(planned(), 12, 2)]
     assert costs == sorted(costs, reverse=True)
