@@ -22,14 +22,14 @@ def curvature(problem: Problem, state: StackState) -> Tensor:
     """
     options = problem.config.weighting
     graphs = probe_set(problem, options.graphs)
-    generator = torch.Generator().manual_seed(stream_seed("weighting", problem.stream, state.epoch))
-    found = _ESTIMATES[options.of](problem, state, graphs, options.products, generator)
+    found = _ESTIMATES[options.of](problem, state, graphs, options.products)
     known = [has_labels(problem, task, graphs) for task in problem.model.spec.tasks]
     return torch.where(torch.tensor(known, device=found.device), found, float("nan"))
 
 
-def traces(problem: Problem, state: StackState, graphs: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def traces(problem: Problem, state: StackState, graphs: Tensor, count: int) -> Tensor:
     """Hutchinson's estimate from ``count`` vectors, of all tasks by one pass each."""
+    generator = _generator(problem, state)
     tasks, shared = problem.model.spec.tasks, state["parameters"][:, : problem.layout.num_shared]
     forms = all_forms(problem, state, tasks, graphs)
     total = shared.new_zeros(len(state), len(tasks), dtype=torch.float64)
@@ -38,15 +38,20 @@ def traces(problem: Problem, state: StackState, graphs: Tensor, count: int, gene
     return total / count
 
 
-def eigenvalues(problem: Problem, state: StackState, graphs: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def eigenvalues(problem: Problem, state: StackState, graphs: Tensor, count: int) -> Tensor:
     """The largest Ritz value in magnitude after ``count`` steps of Lanczos, which is nearer than power iteration."""
     columns = []
     for task in problem.model.spec.tasks:
         operator = hessian(problem, state, task, graphs)
+        generator = _generator(problem, state)  # the same for each, so that no task depends on those beside it
         values, _ = ritz(tridiagonalize(operator, gaussian(operator, generator), count))
         place = values.abs().nan_to_num(nan=-1.0).argmax(1, keepdim=True)
         columns.append(values.gather(1, place))
     return torch.cat(columns, dim=1)
+
+
+def _generator(problem: Problem, state: StackState) -> torch.Generator:
+    return torch.Generator().manual_seed(stream_seed("weighting", problem.stream, state.epoch))
 
 
 _ESTIMATES = {"trace": traces, "eigenvalue": eigenvalues}

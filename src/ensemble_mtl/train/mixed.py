@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ensemble_mtl.models.layout import Layout
@@ -24,35 +25,46 @@ def own_spec(problem: Problem, subset: Sequence[str]) -> ModelSpec:
 
 def narrowed(problem: Problem, subset: Sequence[str], state: StackState) -> StackState:
     """``state`` with the subset's heads only."""
-    columns = _columns(problem, subset)
-    if columns is None:
+    if tuple(subset) == problem.model.spec.tasks:
         return state
-    size = problem.layout.size
     kept = {
-        name: value[:, columns] if _of_parameters(name, value, size) else value for name, value in state.tensors.items()
+        name: value if (columns := _columns(problem, subset, name, value, wide=True)) is None else value[:, columns]
+        for name, value in state.tensors.items()
     }
     return StackState(kept, state.epoch)
 
 
 def widened(problem: Problem, subset: Sequence[str], state: StackState, untrained: StackState) -> StackState:
     """``state`` with all heads, the others as in ``untrained``."""
-    columns = _columns(problem, subset)
-    if columns is None:
+    if tuple(subset) == problem.model.spec.tasks:
         return state
-    wide = {}
-    for name, value in state.tensors.items():
-        wide[name] = value
-        if _of_parameters(name, value, len(columns)):
-            wide[name] = untrained[name].index_copy(1, columns, value)
+    wide = {
+        name: value
+        if (columns := _columns(problem, subset, name, value, wide=False)) is None
+        else untrained[name].index_copy(1, columns, value)
+        for name, value in state.tensors.items()
+    }
     return StackState(wide, state.epoch)
 
 
-def _columns(problem: Problem, subset: Sequence[str]) -> Tensor | None:
-    """Where the subset's parameters stand; None if they are all."""
-    if tuple(subset) == problem.model.spec.tasks:
+def _columns(problem: Problem, subset: Sequence[str], name: str, value: Tensor, *, wide: bool) -> Tensor | None:
+    """Where what belongs to the subset stands in the wide tensor of this name; None if it is not by head or task.
+
+    Args:
+        problem: of all heads.
+        subset: the tasks to keep.
+        name: of the tensor in the state.
+        value: the tensor, of all heads if ``wide``, else of the subset's.
+        wide: which of the two.
+    """
+    if name.startswith("weighting."):
+        tasks = problem.model.spec.tasks
+        found, size = torch.tensor([tasks.index(task) for task in subset]), len(tasks)
+    elif name.endswith("parameters") or name.startswith("optimizer."):
+        layout = Layout(own_spec(problem, subset).parameters())
+        found, size = problem.layout.columns(layout), problem.layout.size
+    else:
         return None
-    return problem.layout.columns(Layout(own_spec(problem, subset).parameters())).to(problem.train.device)
-
-
-def _of_parameters(name: str, value: Tensor, size: int) -> bool:
-    return name.endswith("parameters") or (name.startswith("optimizer.") and value.shape[1:] == (size,))
+    if value.shape[1:2] != (size if wide else len(found),):
+        return None
+    return found.to(value.device)

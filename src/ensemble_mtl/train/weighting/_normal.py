@@ -20,5 +20,9 @@ def normalised(shares: Tensor, learned: Tensor) -> Tensor:
     The mean weight is then 1, and with it the learning rate means what it does for equal weights.
     """
     own = torch.where(learned, shares, 0.0)
-    # column by column: the sum of a row is then rounded the same whatever rows stand beside it
-    return own * (learned.sum(1, keepdim=True) / reduce(torch.add, own.unbind(1))[:, None])
+    return own * (learned.sum(1, keepdim=True) / row_sums(own))
+
+
+def row_sums(values: Tensor) -> Tensor:
+    """``[M, 1]`` of ``[M, T]``, rounded the same whatever rows, and whatever columns of zeros, stand beside them."""
+    return reduce(torch.add, values.unbind(1))[:, None]

@@ -1,8 +1,8 @@
 """What every weighting offers; it says what multi-task members are trained on.
 
 * ``Options(registry.Options)``, which are ``config.weighting`` below;
-* ``start(config, num_members, num_tasks) -> dict[str, Tensor]`` — state that leads with the member axis; it
-  goes into checkpoints, so nothing else may be remembered;
+* ``start(config, num_members, num_tasks) -> dict[str, Tensor]`` — state that leads with the member axis, which the
+  task axis follows where there is one; it goes into checkpoints, so nothing else may be remembered;
 
 and one of
 

@@ -19,7 +19,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ensemble_mtl import registry
 from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.rounding import elementwise
-from ensemble_mtl.train.weighting._normal import normalised
+from ensemble_mtl.train.weighting._normal import normalised, row_sums
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def weights(config: Any, state: dict[str, Tensor], given: Tensor) -> Tensor:
     size = size.maximum(FLOOR * size.amax(1, keepdim=True))
     # a task of unknown curvature counts as one in the middle of the others
     logarithm = torch.where(known & (size > 0), elementwise(torch.log, size), 0.0)
-    middle = elementwise(torch.exp, logarithm.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1))
+    middle = elementwise(torch.exp, row_sums(logarithm) / known.sum(1, keepdim=True).clamp(min=1))
     size = torch.where(known & (size > 0), size, middle)
     return normalised(elementwise(lambda x: x.pow(-config.weighting.power), size), learned)
 
