@@ -106,6 +106,11 @@ class GraphTable:
         if self._edge_attr is not None and len(self._edge_attr[:LOOKED_AT].unique(dim=0)) <= FEW_KINDS:
             self._kinds, self._kind = topologies.distinct_rows(self._edge_attr)
 
+    @property
+    def shared(self) -> bool:
+        """Whether all graphs share one topology; then batches of one size have the same shapes."""
+        return self._shared is not None
+
     def batch(self, graphs: Tensor) -> GraphBatch:
         """The graphs with the given indices ``[G]`` (int64, on the table's device)."""
         if self._shared is not None:

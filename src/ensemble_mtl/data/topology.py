@@ -123,6 +123,12 @@ class Topology:
         return make(self.num_nodes, edge_index[:, order], edge_attr, dtype=self.degree.dtype, shared=shared)
 
     @cached_property
+    def nodes_by_degree(self) -> tuple[Tensor, list[int]]:
+        """``[N]`` nodes in the order of their degrees, and how many there are of each degree from 0 on."""
+        degree = self.degree.long()
+        return torch.argsort(degree, stable=True), torch.bincount(degree).tolist()
+
+    @cached_property
     def neighbours(self) -> Rows:
         """The edges of each node, alike ones once."""
         kind = torch.zeros_like(self.source) if self.kind is None else self.kind

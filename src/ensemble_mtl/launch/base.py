@@ -48,10 +48,10 @@ DEADLINE = "ENSEMBLE_MTL_DEADLINE"
 AGAIN_SECONDS = 3.0
 """Signals that come closer together count as one: a scheduler's reaches every process, and some pass it on."""
 
-SHARDS_PER_WORKER = 4
+SHARDS_PER_WORKER = 2
 """Shards are made small enough that each worker gets about this many, to even out the end."""
 LEAST_STACK = 4
-"""But not smaller than this: a stack of four trains at nearly the full speed of a large one."""
+"""But not smaller than this. The smaller the network and its batches, the more a large stack gains."""
 
 
 @dataclass(frozen=True)

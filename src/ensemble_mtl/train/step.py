@@ -15,6 +15,7 @@ from ensemble_mtl.data.table import GraphTable
 from ensemble_mtl.models.layout import Layout, stream_seed
 from ensemble_mtl.models.model import Model, Outputs
 from ensemble_mtl.sections import TrainConfig
+from ensemble_mtl.train import recorded
 from ensemble_mtl.train.loss import absolute_errors, task_losses
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.weighted import Weighted
@@ -82,15 +83,20 @@ def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Errors:
     squared, absolute = (torch.zeros_like(weights, dtype=torch.float64) for _ in range(2))
     labels = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
     weighted = Weighted(problem, state, weights)
-    for graphs in batches(problem, state.epoch):
+
+    def step(graphs: Tensor) -> None:
         batch = problem.table.batch(graphs)
         losses, sizes, gradient = _losses_and_gradient(problem, state, weighted, batch)
         optimizer.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
         count = _label_counts(batch, problem.model.spec.tasks)
         weighted.step(losses, count > 0, lr)
-        squared += losses * count
-        absolute += sizes * count
-        labels += count
+        squared.add_(losses * count)
+        absolute.add_(sizes * count)
+        labels.add_(count)
+
+    # Batches of separate graphs have shapes of their own, and a combiner of gradients computes on the CPU.
+    alike = problem.table.shared and not weighted.combines
+    recorded.each(step, batches(problem, state.epoch), recorded.cuda_graph if alike and weights.is_cuda else None)
     state.put("optimizer", moments)
     state.epoch += 1
     found = Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))

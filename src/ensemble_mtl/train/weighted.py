@@ -51,6 +51,11 @@ class Weighted:
         self._combine = self._module.combiner(problem.config) if combines else None
         self._stream, self._steps = (problem.stream, state.epoch), 0
 
+    @property
+    def combines(self) -> bool:
+        """Whether it combines gradients, and not losses."""
+        return self._combine is not None
+
     def weights(self) -> Tensor:
         """``[M, T]`` of the next step; where gradients are combined, the given ones."""
         if not hasattr(self._module, "weights"):

@@ -50,7 +50,7 @@ def test_the_longest_come_first() -> None:
 
 
 def test_pieces_of_a_subset_are_even() -> None:
-    sizes = {len(shard.members) for shard in make_shards(planned(), 12, 2)}
+    sizes = {len(shard.members) for shard in make_shards(planned(), 12, 4)}
     assert sizes == {6}
 
 

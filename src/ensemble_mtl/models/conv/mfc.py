@@ -54,9 +54,8 @@ def forward(
     parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
 ) -> Tensor:
     """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
-    degree = topology.degree.long().clamp(max=options.max_degree)
-    order = torch.argsort(degree, stable=True)
-    counts = torch.bincount(degree, minlength=options.max_degree + 1).tolist()
+    order, counts = topology.nodes_by_degree
+    counts = [*counts[: options.max_degree], sum(counts[options.max_degree :])]
     # Nodes of one degree lie side by side, so each weight meets its nodes in one product.
     sums = topology.sum_sources(x).index_select(1, order).split(counts, dim=1)
     own = x.index_select(1, order).split(counts, dim=1)

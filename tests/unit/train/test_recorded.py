@@ -1,0 +1,119 @@
+"""Recorded training steps, by an imitation of CUDA graphs: what is no tensor is frozen in the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from problems import make, start
+from stores import lattice_store
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from weightings import ALL
+
+from ensemble_mtl import kernels, registry
+from ensemble_mtl.train import recorded
+from ensemble_mtl.train.loop import run_epoch
+from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.step import Problem
+
+STORE = lattice_store(13)
+TASKS = ("H", "C", "G")
+WEIGHTS = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
+OF_UNKNOWN_SIZE = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "repeat_interleave", "bincount")
+"""Operations whose result the CPU must know before it goes on, which ends a recording."""
+MADE_ON_THE_CPU = ("lift_fresh",)
+"""And constants that would be copied from there."""
+
+
+class Imitation:
+    """Traces a step's operations and does them again; a recording is not the step itself, so the first is done."""
+
+    def __init__(self) -> None:
+        self.graphs: list[GraphModule] = []
+        self.replays = 0
+
+    def __call__(self, step: recorded.Step, graphs: Tensor) -> Callable[[], None]:
+        traced = make_fx(step)(graphs)
+        self.graphs.append(traced)
+        done = iter([True])
+
+        def replay() -> None:
+            self.replays += 1
+            if not next(done, False):
+                traced(graphs)
+
+        return replay
+
+
+@pytest.fixture
+def imitation(monkeypatch: pytest.MonkeyPatch) -> Imitation:
+    """Used by every training from here on."""
+    found, each = Imitation(), recorded.each
+    monkeypatch.setattr(recorded, "each", lambda step, batches, _: each(step, batches, found))
+    monkeypatch.setattr(kernels, "usable", lambda _: False)  # what runs on a GPU
+    return found
+
+
+def trained(problem: Problem) -> StackState:
+    state = start(problem, [0, 1])
+    for _ in range(2):
+        run_epoch(problem, state, WEIGHTS)
+    return state
+
+
+CASES = [
+    *[pytest.param({"weighting": mark.values[0]}, id=mark.id) for mark in ALL if "aggregator" not in mark.values[0]],
+    *[pytest.param({"optimizer": {"name": name}}, id=name) for name in registry.names("train.optimizer")],
+    *[pytest.param({"conv": name}, id=name) for name in registry.names("models.conv")],
+]
+
+
+@pytest.mark.parametrize("options", CASES)
+def test_replayed_steps_are_the_steps(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, imitation: Imitation):
+    problem = make(STORE, TASKS, **options)  # nine graphs train, in batches of three
+    found = trained(problem)
+    assert (len(imitation.graphs), imitation.replays) == (2, 4)
+    monkeypatch.undo()
+    monkeypatch.setattr(kernels, "usable", lambda _: False)
+    expected = trained(problem)
+    for name in expected.tensors.keys() - {"seconds", "stack_seconds"}:
+        assert torch.equal(found[name], expected[name]), name
+    names = {str(node.target) for graph in imitation.graphs for node in graph.graph.nodes}
+    assert any("mul" in name for name in names)
+    for part in (*OF_UNKNOWN_SIZE, *MADE_ON_THE_CPU):
+        assert not [name for name in names if part in name]
+
+
+def test_a_batch_of_another_size_is_done_as_it_is(imitation: Imitation):
+    total, met = torch.zeros(()), []
+
+    def step(graphs: Tensor) -> None:
+        met.append(len(graphs))
+        total.add_(graphs.sum())
+
+    recorded.each(step, torch.arange(11.0).split(3), imitation)
+    assert met == [3, 3, 2]  # the first, the one that is recorded, the last
+    assert imitation.replays == 2
+    assert total == 55
+
+
+def test_a_step_that_cannot_be_recorded_goes_on_as_it_is():
+    def refuse(step: recorded.Step, graphs: Tensor) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    met: list[list[int]] = []
+    with pytest.warns(UserWarning, match=r"could not be recorded: operation not permitted"):
+        recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(7).split(2), refuse)
+    assert met == [[0, 1], [2, 3], [4, 5], [6]]
+
+
+def test_what_is_recorded_is_said_by_the_problem(monkeypatch: pytest.MonkeyPatch):
+    """Nothing on a CPU, where it would gain nothing."""
+    asked = []
+    monkeypatch.setattr(recorded, "each", lambda step, batches, record: asked.append(record))
+    run_epoch(make(STORE, TASKS), start(make(STORE, TASKS), [0, 1]), WEIGHTS)
+    assert asked == [None]
