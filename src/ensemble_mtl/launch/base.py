@@ -48,7 +48,7 @@ DEADLINE = "ENSEMBLE_MTL_DEADLINE"
 AGAIN_SECONDS = 3.0
 """Signals that come closer together count as one: a scheduler's reaches every process, and some pass it on."""
 
-SHARDS_PER_WORKER = 2
+SHARDS_PER_WORKER = 3
 """Shards are made small enough that each worker gets about this many, to even out the end."""
 LEAST_STACK = 4
 """But not smaller than this. The smaller the network and its batches, the more a large stack gains."""
@@ -93,10 +93,30 @@ def make_shards(members: Sequence[Member], largest: int, num_workers: int, *, mi
     ordered = sorted(members, key=lambda m: kind(m)[1:]) if mixed else members
     for _, group in itertools.groupby(ordered, key=kind):
         same = tuple(group)
-        pieces = -(-len(same) // size)
-        bounds = [len(same) * piece // pieces for piece in range(pieces + 1)]
-        shards += [Shard(same[low:high]) for low, high in itertools.pairwise(bounds)]
+        shards += _pieces(same, -(-len(same) // size))
+    return _longest_first(_without_idle_end(_longest_first(shards), num_workers))
+
+
+def _pieces(members: Sequence[Member], number: int) -> list[Shard]:
+    bounds = [len(members) * piece // number for piece in range(number + 1)]
+    return [Shard(tuple(members[low:high])) for low, high in itertools.pairwise(bounds)]
+
+
+def _longest_first(shards: Sequence[Shard]) -> list[Shard]:
     return sorted(shards, key=lambda shard: -shard.cost)
+
+
+def _without_idle_end(shards: list[Shard], num_workers: int) -> list[Shard]:
+    """The last shards divided, where there are too few of them for the workers and they are not small."""
+    over = len(shards) % num_workers
+    if over == 0:
+        return shards
+    last = [
+        piece
+        for shard in shards[-over:]
+        for piece in _pieces(shard.members, max(1, min(num_workers // over, len(shard.members) // LEAST_STACK)))
+    ]
+    return shards[:-over] + last
 
 
 def deadline_of_environment() -> float:

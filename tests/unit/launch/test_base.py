@@ -54,6 +54,12 @@ def test_pieces_of_a_subset_are_even() -> None:
     assert sizes == {6}
 
 
+@pytest.mark.parametrize(("workers", "sizes"), [(2, [12] * 6 + [6] * 2), (3, [12] * 6 + [4] * 3), (7, [12] * 7)])
+def test_no_worker_idles_while_the_last_shard_is_trained(workers: int, sizes: list[int], monkeypatch) -> None:
+    monkeypatch.setattr("ensemble_mtl.launch.base.SHARDS_PER_WORKER", 1)
+    assert [len(shard.members) for shard in make_shards(planned(), 12, workers)] == sizes
+
+
 def test_a_larger_training_part_is_longer() -> None:
     shards = make_shards(planned("fractions=[0.1, 1.0]", "subsets=[[H]]"), 12, 2)
     assert [shard.members[0].fraction for shard in shards] == sorted(
