@@ -104,7 +104,7 @@ def interval(mean: float, sem: float, n: int) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def t_quantile(degrees: int) -> float:
+def t_quantile(degrees: float) -> float:
     """Of Student's t: half the width of a two-sided 95 % interval, in standard errors."""
     from scipy.special import stdtrit
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from ensemble_mtl import registry
 from ensemble_mtl.cli.common import json_option, note, print_json
@@ -62,15 +63,13 @@ def _command(name: str) -> click.Command:
         else:
             from ensemble_mtl.report import table
 
-            table.show([found.table])
+            table.show(found.tables)
             print(f"{'agrees' if found.agrees else 'does not agree'}: {found.verdict}")
         sys.exit(EXIT_COMPLETE if found.agrees else EXIT_MEMBER_FAILED)
 
     call.__doc__ = module.SUMMARY
     params: list[click.Parameter] = [
-        click.Option([f"--{_called(key)}"], type=field.annotation, default=field.default, show_default=True,
-                     metavar="N", help=field.description)
-        for key, field in fields.items()
+        click.Option([f"--{_called(key)}"], help=field.description, **_kind(field)) for key, field in fields.items()
     ]  # fmt: skip
     made = click.Command(_called(name), params=params, callback=call, help=module.SUMMARY)
     folder = click.Path(path_type=Path, file_okay=False)
@@ -79,6 +78,13 @@ def _command(name: str) -> click.Command:
         click.Option(["--png"], is_flag=True, help=PNG_HELP),
     ]
     return json_option(made)
+
+
+def _kind(field: FieldInfo) -> dict[str, Any]:
+    """Whether an option is a folder that must be given, or a number with a default."""
+    if field.annotation is Path:
+        return {"type": click.Path(path_type=Path), "required": True, "metavar": "DIR"}
+    return {"type": field.annotation, "default": field.default, "show_default": True, "metavar": "N"}
 
 
 def _write(found: Any, folder: Path, name: str, suffixes: tuple[str, ...]) -> None:

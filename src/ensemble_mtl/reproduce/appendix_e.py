@@ -73,7 +73,7 @@ def compute(options: Options) -> Reproduced:
     return Reproduced(
         agrees=agrees,
         verdict=f"Hutchinson's trace is {off:.2f} standard errors from the exact one, {where} {LIMIT:g}",
-        table=_table(made.found, options),
+        tables=(_table(made.found, options),),
         record=record,
         figure=_figure.of_record(record, inputs.WIDE),
     )

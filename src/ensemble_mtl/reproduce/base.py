@@ -26,13 +26,13 @@ class Reproduced:
     Attributes:
         agrees: whether it is what is known, within the error that its module states.
         verdict: one sentence.
-        table: exact and estimated.
+        tables: what is known beside what was found.
         record: all numbers, as JSON values.
         figure: the published figure, drawn anew.
     """
 
     agrees: bool
     verdict: str
-    table: Table
+    tables: tuple[Table, ...]
     record: Mapping[str, Any]
     figure: Figure

@@ -121,13 +121,14 @@ def test_unreadable_histories_leave_learning_curves_out(tmp_path: Path) -> None:
     assert [drawing.name for drawing in drawings(inputs(study))] == ["distributions"]
 
 
-def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
-    study = fake_study.make_study(tmp_path, seeds=1, report={"figures": ["appendix_e"]})
+@pytest.mark.parametrize("name", ["appendix-e", "table-1"])
+def test_a_record_of_something_else_is_named(name: str, tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1, report={"figures": [name.replace("-", "_")]})
     fake_study.finish_all(study)
-    path = study.root / "appendix-e.json"
-    for text in ("{", '{"eigenvalues": [1]}', "[]", '{"eigenvalues": "x"}'):
+    path = study.root / f"{name}.json"
+    for text in ("{", '{"eigenvalues": [1], "cells": [{}]}', "[]", '{"eigenvalues": "x", "cells": []}'):
         path.write_text(text)
-        with pytest.raises(StudyError, match=r"appendix-e\.json: no record of `ensemble-mtl reproduce appendix-e`"):
+        with pytest.raises(StudyError, match=rf"{name}\.json: no record of `ensemble-mtl reproduce {name}`"):
             drawings(inputs(study))
     path.unlink()
     assert drawings(inputs(study)) == []

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import call
 from tolerances import ROUNDING, close
 
-from ensemble_mtl.cli.main import main
 from ensemble_mtl.report.figures import appendix_e as figure
 from ensemble_mtl.reproduce import _quadratic, appendix_e
 from ensemble_mtl.reproduce.base import Reproduced
@@ -24,16 +21,6 @@ SMALL = ("--size", 60, "--samples", 20, "--steps", 15)
 @pytest.fixture(scope="module")
 def published() -> Reproduced:
     return appendix_e.compute(appendix_e.Options())
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    """``ensemble-mtl reproduce …`` in this process: exit code, output, errors."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["ensemble-mtl", "reproduce", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-    return int(end.value.code or 0), out.getvalue(), err.getvalue()
 
 
 def test_the_exact_figures_are_numpy_s(published: Reproduced) -> None:
@@ -138,7 +125,7 @@ def test_a_wrong_hessian_is_found_out(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["apendix-e"], "got 'apendix-e', expected one of appendix-e; did you mean 'appendix-e'?"),
+        (["apendix-e"], "got 'apendix-e', expected one of appendix-e, table-1; did you mean 'appendix-e'?"),
         (["appendix-e", "--size", "3"], "--size: Input should be greater than or equal to 10, got 3"),
         (["appendix-e", "--samples", "many"], "'many' is not a valid integer"),
         (["appendix-e", "--seed", "-1"], "--seed"),

@@ -5,24 +5,17 @@ Drawn from what ``ensemble-mtl reproduce appendix-e`` has left in the study dire
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.errors import StudyError
 from ensemble_mtl.probes.smoothing import FloatArray, smoothed
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import _record, _style
 from ensemble_mtl.report.figures._spectra import KERNEL
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 
 TITLE = "The estimators on a Hessian that is known"
 ORDER = 85
-RECORD = "appendix-e.json"
-Record = Mapping[str, Any]
 
 _BINS = 60
 _POINTS = 600
@@ -40,19 +33,10 @@ def caption(inputs: ReportInputs) -> str:
 
 def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     """None without probes, or without the record."""
-    path = inputs.study.root / RECORD
-    if not inputs.summary["curvature"] or not path.exists():
-        return None
-    try:
-        return of_record(json.loads(path.read_text()), layout)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{path}: no record of `ensemble-mtl reproduce appendix-e` ({error}); remove it, or make it anew by "
-            f"`ensemble-mtl reproduce appendix-e --out {inputs.study.root}`"
-        ) from None
+    return _record.drawn(inputs, layout, "appendix-e", of_record) if inputs.summary["curvature"] else None
 
 
-def of_record(record: Record, layout: Layout) -> Figure:
+def of_record(record: _record.Record, layout: Layout) -> Figure:
     """Exact eigenvalues, estimated densities, and the running mean of the trace."""
     with _style.style():
         figure, (left, middle, right) = _style.panels(layout, 3, height=3.6)
@@ -78,7 +62,7 @@ def running(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     return mean, np.sqrt(np.maximum(square, 0.0) / (counts - 1) / counts)
 
 
-def _densities(axis: Axes, eigenvalues: FloatArray, spectra: Record) -> None:
+def _densities(axis: Axes, eigenvalues: FloatArray, spectra: _record.Record) -> None:
     width = KERNEL * float(np.ptp(eigenvalues))
     grid = np.linspace(eigenvalues[0] - 4 * width, eigenvalues[-1] + 4 * width, _POINTS)
     even = np.full(len(eigenvalues), 1 / len(eigenvalues))

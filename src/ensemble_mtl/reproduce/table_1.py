@@ -1,0 +1,224 @@
+"""Lupo Pasini 2022, Table 1: test RMSE of seven ensembles on FePt, beside those of a study.
+
+Means and deviations are over 12 seeds on one split, there as here, and the two splits differ. A cell agrees if Welch's
+t-test, Holm-corrected over the cells, finds no difference; it knows the variance of seeds alone, so it is strict.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from ensemble_mtl import registry, statistics
+from ensemble_mtl.errors import StudyError
+from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.report.table import ABSENT, Cell, Table, percent_interval, plus_minus, signed
+from ensemble_mtl.reproduce.base import Reproduced
+from ensemble_mtl.statistics import CONFIDENCE, Spread
+
+if TYPE_CHECKING:
+    from ensemble_mtl.report import inputs
+    from ensemble_mtl.report.figures import table_1 as _figure
+else:
+    inputs = lazy_import("ensemble_mtl.report.inputs")
+    _figure = lazy_import("ensemble_mtl.report.figures.table_1")
+
+SUMMARY = "Lupo Pasini 2022, Table 1: test errors of a gathered FePt study beside the published ones."
+MEMBERS = 12
+TARGETS = {"H": "mixing_enthalpy", "C": "charge_transfer", "M": "magnetic_moment"}
+PUBLISHED = {
+    "HCM": {"H": (7.54e-3, 8.70e-4), "C": (6.77e-3, 3.59e-4), "M": (1.04e-2, 4.94e-4)},
+    "HC": {"H": (7.33e-3, 4.77e-4), "C": (7.36e-3, 3.23e-4)},
+    "HM": {"H": (6.64e-3, 5.08e-4), "M": (1.02e-2, 5.23e-4)},
+    "CM": {"C": (5.94e-3, 3.02e-4), "M": (9.30e-3, 4.12e-4)},
+    "H": {"H": (1.02e-2, 1.16e-3)},
+    "C": {"C": (5.94e-3, 4.39e-4)},
+    "M": {"M": (8.77e-3, 3.18e-4)},
+}
+"""Mean and sample standard deviation over :data:`MEMBERS` seeds, in units of the target's range over all graphs."""
+NORMALIZED = {"method": "minmax", "fit_on": "all"}
+
+Row = dict[str, Any]
+
+
+class Options(registry.Options):
+    """Which study."""
+
+    name: Literal["table_1"] = "table_1"
+    study: Path = Field(description="Directory of the study, gathered.")
+
+
+def compute(options: Options) -> Reproduced:
+    """Compare the study's ``summary.json`` with the table.
+
+    Raises:
+        StudyError: there is none, or it is of other tasks or units.
+    """
+    path = options.study / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+        rows = compare(_errors(summary, path))
+    except OSError as error:
+        text = f"{path}: {error.strerror}; gather the study first: ensemble-mtl gather CONFIG --out {options.study}"
+        raise StudyError(text) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path}: no summary of a study ({error!r}); gather the study anew") from None
+    known = [row for row in rows if row["agrees"] is not None]
+    alike = sum(row["agrees"] for row in known)
+    effects = [row for row in rows if row["published_effect"] and row["effect"]]
+    same = sum(row["published_effect"]["verdict"] == row["effect"]["verdict"] for row in effects)
+    agrees = alike == len(rows)
+    record = {"name": options.name, "agrees": agrees, "complete": summary["complete"], "cells": rows}
+    return Reproduced(
+        agrees=agrees,
+        verdict=(
+            f"{alike} of {len(known)} test errors are as published within the error of the seeds, and "
+            f"{same} of {len(effects)} effects of learning together"
+        ),
+        tables=_tables(rows),
+        record=record,
+        figure=_figure.of_record(record, inputs.WIDE),
+    )
+
+
+def _errors(summary: Mapping[str, Any], path: Path) -> dict[tuple[str, str], Spread]:
+    """(subset, task), in the table's letters, to the study's scaled test RMSE."""
+    if summary["data"]["normalize"] != NORMALIZED:
+        raise StudyError(
+            f"{path}: got targets normalised by {summary['data']['normalize']}; expected {NORMALIZED}, as published: "
+            "start from configs/fept.yaml"
+        )
+    targets = {info["target"]: task for task, info in summary["tasks"].items()}
+    if absent := [target for target in TARGETS.values() if target not in targets]:
+        raise StudyError(f"{path}: no task has the target {', '.join(absent)}; start from configs/fept.yaml")
+    letters = {targets[target]: letter for letter, target in TARGETS.items()}
+    return {
+        ("".join(letters.get(task, "?") for task in cell["subset"]), letters[cell["task"]]): statistics.spread(
+            cell["values"]
+        )
+        for cell in summary["cells"]
+        if cell["metric"] == "rmse_scaled" and cell["fraction"] == 1.0 and cell["task"] in letters
+    }
+
+
+def compare(errors: Mapping[tuple[str, str], Spread]) -> list[Row]:
+    """One row per cell of the table, in its order.
+
+    Args:
+        errors: (subset, task) to mean and deviation of the scaled test RMSE; cells may be absent.
+    """
+    published = {
+        (subset, task): _spread(*value) for subset, cells in PUBLISHED.items() for task, value in cells.items()
+    }
+    differences = {cell: welch(errors.get(cell), spread) for cell, spread in published.items()}
+    corrected = _corrected({cell: found for cell, found in differences.items() if found})
+    effects = [_effects(found) for found in (published, errors)]
+    rows = []
+    for (subset, task), spread in published.items():
+        own, found, p = errors.get((subset, task)), differences[subset, task], corrected.get((subset, task))
+        row: Row = {"subset": subset, "task": task, "published": [spread.mean, spread.std, spread.members]}
+        row["found"] = [own.mean, own.std, own.members] if own else None
+        row["percent"], row["percent_ci95"] = found[:2] if found else (None, None)
+        row["p_holm"], row["agrees"] = p, None if p is None else p >= 1 - CONFIDENCE
+        row["published_effect"], row["effect"] = (of.get((subset, task)) for of in effects)
+        rows.append(row)
+    return rows
+
+
+def _spread(mean: float, std: float) -> Spread:
+    sem = std / math.sqrt(MEMBERS)
+    return Spread(mean, std, sem, statistics.interval(mean, sem, MEMBERS), MEMBERS)
+
+
+def welch(one: Spread | None, other: Spread | None) -> tuple[float, list[float], float] | None:
+    """Difference of two means in per cent of the ``other``, its 95 % interval, and the p-value (Welch 1947).
+
+    None where there are no two members, or no spread.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    if not one or not other or one.mean is None or other.mean is None or not one.std or not other.std:
+        return None
+    parts = [(spread.std or 0.0) ** 2 / spread.members for spread in (one, other)]
+    degrees = sum(parts) ** 2 / sum(
+        part**2 / (spread.members - 1) for part, spread in zip(parts, (one, other), strict=True)
+    )
+    half = statistics.t_quantile(degrees) * math.sqrt(sum(parts))
+    difference = one.mean - other.mean
+    found = ttest_ind_from_stats(one.mean, one.std, one.members, other.mean, other.std, other.members, equal_var=False)
+    scale = 100 / other.mean
+    return difference * scale, [(difference - half) * scale, (difference + half) * scale], float(found.pvalue)
+
+
+def _corrected(found: Mapping[Any, tuple[float, list[float], float]]) -> dict[Any, float]:
+    return dict(zip(found, statistics.holm([p for *_, p in found.values()]), strict=True))
+
+
+def _effects(errors: Mapping[tuple[str, str], Spread]) -> dict[tuple[str, str], Row]:
+    """What learning together does to each task, unpaired, since of the published members only means are known."""
+    found = {
+        (subset, task): effect
+        for subset, task in errors
+        if len(subset) > 1 and (effect := welch(errors[subset, task], errors.get((task, task))))
+    }
+    verdicts = {
+        cell: "no evidence" if p >= 1 - CONFIDENCE else "gains" if found[cell][0] < 0 else "loses"
+        for cell, p in _corrected(found).items()
+    }
+    return {cell: {"percent": found[cell][0], "verdict": verdict} for cell, verdict in verdicts.items()}
+
+
+def _tables(rows: list[Row]) -> tuple[Table, Table]:
+    return _errors_table(rows), _effects_table([row for row in rows if len(row["subset"]) > 1])
+
+
+def _errors_table(rows: list[Row]) -> Table:
+    def own(row: Row) -> Cell:
+        if not row["found"]:
+            return Cell()
+        mean, std, members = row["found"]
+        return Cell(plus_minus(mean, std), note="" if members == MEMBERS else f"(n = {members})")
+
+    def agreement(row: Row) -> str:
+        if row["agrees"] is None:
+            return ABSENT
+        return "as published" if row["agrees"] else "lower" if row["percent"] < 0 else "higher"
+
+    body = tuple(
+        (
+            Cell(f"{row['task']} alone" if len(row["subset"]) == 1 else f"{row['task']} in {row['subset']}"),
+            Cell(plus_minus(*row["published"][:2])),
+            own(row),
+            Cell(percent_interval(row["percent_ci95"])),
+            Cell(agreement(row)),
+        )
+        for row in rows
+    )
+    caption = (
+        "Test RMSE, targets min-max scaled to [0, 1] over all graphs: mean ± sample standard deviation (ddof 1) over "
+        f"{MEMBERS} seeds on one split, not the same split there and here. Difference: 95 % interval of this study's "
+        "mean over the published one, less 1. Agreement: Welch's t-test, Holm-corrected over the cells; it knows the "
+        "variance of seeds alone."
+    )
+    return Table("Lupo Pasini 2022, Table 1", caption, ("Task", "Published", "This study", "Difference", "Is"), body)
+
+
+def _effects_table(rows: list[Row]) -> Table:
+    def effect(found: Row | None) -> tuple[Cell, Cell]:
+        return (Cell(f"{signed(found['percent'])} %"), Cell(found["verdict"])) if found else (Cell(), Cell())
+
+    body = tuple(
+        (Cell(f"{row['task']} in {row['subset']}"), *effect(row["published_effect"]), *effect(row["effect"]))
+        for row in rows
+    )
+    caption = (
+        "Change of the mean test RMSE against the same task alone, and Welch's t-test of it, Holm-corrected over the "
+        "column. Unpaired, since of the published members only means and deviations are known; the study's own report "
+        "compares matched members, which sees more."
+    )
+    return Table("Together against alone", caption, ("Task", "Published", "", "This study", ""), body)
