@@ -66,9 +66,10 @@ def table(found: Measured) -> str:
         "# Training speed",
         "",
         f"Graphs per CPU second × members; medians of {found.rounds} interleaved rounds, range in brackets. Peak "
-        f"memory of a training step, per member. {device_name(torch.device('cpu'))}; {software}. 6 × 20 PNA, all tasks "
-        "together, batch 64, float32. Made by `make bench`; QM8 takes `python -m benchmarks --only training --qm8 "
-        "FILE`, HydraGNN takes part where it is installed.",
+        "memory of a training step, per member, where freed memory goes back at once (a study's workers keep it). "
+        f"{device_name(torch.device('cpu'))}; {software}. 6 × 20 PNA, all tasks together, batch 64, float32. "
+        "Made by `make bench`; QM8 takes `python -m benchmarks --only training --qm8 FILE`, HydraGNN takes part where "
+        "it is installed.",
         "",
         "![Training speed](training.svg)",
         "",

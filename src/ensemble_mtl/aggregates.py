@@ -90,7 +90,7 @@ def cost(groups: Groups) -> list[Row]:
 
     ``ratio`` is the single-task models' time over the multi-task model's, ``std_ratio`` its
     deviation between stacks, None if one of the times has none; ``comparable`` says whether
-    all of them were timed on one device in stacks of one size.
+    all of them were timed on one device, in stacks of one size without heads of other tasks.
     """
     rows = []
     for (subset, fraction), pairs in groups.items():
@@ -110,7 +110,7 @@ def cost(groups: Groups) -> list[Row]:
             "std_ratio": found[1] if found else None,
             "single_task_parameters": sum(part[0][1].num_parameters["total"] for part in alone),
             "mtl_parameters": pairs[0][1].num_parameters["total"],
-            "comparable": len({(result.device, result.stack_size) for result in everyone}) == 1,
+            "comparable": len(timed := {result.timed_as for result in everyone}) == 1 and not any(t for *_, t in timed),
         }
         rows.append(row)
     return rows

@@ -11,8 +11,8 @@ from ensemble_mtl import atomic
 from ensemble_mtl.plan import Member
 from ensemble_mtl.study import Study
 
-STARTED = "started"
-"""Begins the line of a member's log that stands for one attempt."""
+STARTED, TRIED = "started", "tried"
+"""Begin the lines of a member's log that stand for one attempt, and for finding out how large a stack may be."""
 TAIL_BYTES = 8192
 """More than two lines of metrics."""
 
@@ -20,7 +20,7 @@ TAIL_BYTES = 8192
 def record_failure(study: Study, member: Member, error: str, trace: str = "") -> None:
     """Write the member's ``failed.json``; its attempts are the starts in its log."""
     try:
-        attempts = (study.folder(member) / "log.txt").read_text().count(STARTED)
+        attempts = (study.folder(member) / "log.txt").read_text().count(f" {STARTED} at epoch ")
     except OSError:
         attempts = 0  # it died before it began
     atomic.write_json(study.failure(member), {"error": error, "attempts": attempts, "traceback": trace})
@@ -33,13 +33,18 @@ def begin(study: Study, member: Member, epoch: int, stack: int) -> None:
     log(study, member, f"{STARTED} at epoch {epoch} in a stack of {stack}")
 
 
+def about_to_try(study: Study, member: Member, epoch: int, stack: int) -> None:
+    """A few steps are tried from ``epoch`` in a stack of so many, which may be more than there is memory for."""
+    log(study, member, f"{TRIED} at epoch {epoch} in a stack of {stack}")
+
+
 def size_of_broken_stack(study: Study, member: Member, epoch: int) -> int:
-    """Members of the stack in which this one last began, at ``epoch``, if nothing was heard of it since; else 0."""
+    """Members of the stack in which this one was last tried or began, at ``epoch``, if nothing came of it; else 0."""
     try:
         last = (study.folder(member) / "log.txt").read_text().splitlines()[-1]
     except (OSError, IndexError):
         return 0
-    found = re.search(rf"{STARTED} at epoch {epoch} in a stack of (\d+)$", last)
+    found = re.search(rf" (?:{STARTED}|{TRIED}) at epoch {epoch} in a stack of (\d+)$", last)
     return int(found[1]) if found else 0
 
 

@@ -111,6 +111,7 @@ class MemberResult:
         probes: curvature, by epoch and task.
         stack_id: the same for all members that were trained together and so share one clock;
             empty in results written before it was recorded.
+        stack_tasks: those whose heads the stack had, if they are more than the member's own.
     """
 
     member: dict[str, Any]
@@ -130,6 +131,12 @@ class MemberResult:
     predictions: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     probes: list[ProbeResult] = field(default_factory=list)
     stack_id: str = ""
+    stack_tasks: list[str] = field(default_factory=list)
+
+    @property
+    def timed_as(self) -> tuple[str, int, tuple[str, ...]]:
+        """What its wall-clock depends on beside the work: device, size of the stack, heads that are not its own."""
+        return self.device, self.stack_size, tuple(self.stack_tasks)
 
 
 def write(folder: Path, result: MemberResult) -> None:

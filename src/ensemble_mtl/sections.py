@@ -237,7 +237,8 @@ class LaunchConfig(Section):
     members_per_shard: PositiveInt = 12
     """Largest number of members trained together in one stack."""
     mix_subsets: bool = False
-    """Whether members of different subsets may share a stack. Each then has all heads, which costs time on a CPU; on a
-    GPU, where small members wait for each other, one stack of all members can be the quickest."""
+    """Whether members of different subsets may share a stack, as many as ``members_per_shard`` allows. Each then has
+    all heads, which costs time on a CPU; on a GPU, where small members wait for each other, one stack of all members
+    can be the quickest. Times of single members mean little then, and cost ratios are not like for like."""
     retries: NonNegativeInt = 1
     """How often a shard whose worker died is given to a new worker."""

@@ -20,7 +20,7 @@ from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.data import degrees
 from ensemble_mtl.data.table import GraphTable, inputs
 from ensemble_mtl.errors import ConfigError, EnsembleMTLError, StoreError, TrainingError
-from ensemble_mtl.member_files import log, record_failure, size_of_broken_stack
+from ensemble_mtl.member_files import about_to_try, log, record_failure, size_of_broken_stack
 from ensemble_mtl.memory import is_shortage, keep_freed
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model
@@ -64,8 +64,13 @@ def attempt(study: Study, planned: Mapping[str, Member], ids: Iterable[str], con
         known = isinstance(error, EnsembleMTLError | OSError)
         text = str(error) if known else f"{type(error).__name__}: {error}"
         for member in study.free(left):
-            record_failure(study, member, text, "" if known else traceback.format_exc())
-            control.tell({"event": "failed", "member": member.id, "error": text})
+            _fail(study, member, control, text, "" if known else traceback.format_exc())
+
+
+def _fail(study: Study, member: Member, control: Control, text: str, trace: str = "") -> None:
+    log(study, member, f"failed: {text}")
+    record_failure(study, member, text, trace)
+    control.tell({"event": "failed", "member": member.id, "error": text})
 
 
 def run(study: Study, members: Sequence[Member], control: Control) -> None:
@@ -128,13 +133,24 @@ class _Trainer:
         waiting = self._stacks(members)
         while waiting:
             stack = waiting.pop(0)
-            if not self._fits(stack):
+            try:
+                fits = self._fits(stack)
+            except TrainingError as error:
+                self._fail(stack, error)
+                continue
+            if not fits:
                 own = [member for member in stack if self.keeper.held(self.study.claim(member))]
                 left = [member for member in own if not self.study.result(member).exists()]
                 half = math.ceil(len(stack) / 2)
                 for member in left:
                     log(self.study, member, f"{len(stack)} members need more memory than there is; on with {half}")
                 waiting = self._stacks(left, half) + waiting
+
+    def _fail(self, members: Sequence[Member], error: TrainingError) -> None:
+        """What is wrong with some says nothing of the others, which go on."""
+        for member in members:
+            _fail(self.study, member, self.control, str(error))
+            self.keeper.release(self.study.claim(member))
 
     def _stacks(self, members: Sequence[Member], most: int | None = None) -> list[list[Member]]:
         """Members that stand at the same epoch, at most so many of them, or else as many as are quickest together."""
@@ -144,7 +160,7 @@ class _Trainer:
             by_epoch.setdefault(epoch, []).append(member)
         found = []
         for epoch, group in sorted(by_epoch.items()):
-            size = most or self._quickest(group[: self._after_a_sudden_end(group, epoch)])
+            size = most or self._quickest(group[: self._after_a_sudden_end(group, epoch)], epoch)
             found += [group[at : at + size] for at in range(0, len(group), size)]
         return found
 
@@ -153,16 +169,21 @@ class _Trainer:
 
         So ends a process that the system kills since the machine is short of memory.
         """
-        former = max(size_of_broken_stack(self.study, member, epoch) for member in members)
-        return math.ceil(former / 2) or len(members)
+        former = {size_of_broken_stack(self.study, member, epoch) for member in members} - {0}
+        return math.ceil(min(former) / 2) if former else len(members)
 
-    def _quickest(self, members: Sequence[Member]) -> int:
+    def _quickest(self, members: Sequence[Member], epoch: int) -> int:
+        for member in members:
+            about_to_try(self.study, member, epoch, len(members))
         try:
-            return quickest(self.problem, joined([self._start(member)[1] for member in members]))
+            found = quickest(self.problem, joined([self._start(member)[1] for member in members]))
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):
                 raise
-            return math.ceil(len(members) / 2)  # not even their weights fit
+            found = math.ceil(len(members) / 2)  # not even their weights fit
+        for member in members:
+            log(self.study, member, f"to be trained in stacks of {found}")
+        return found
 
     def _fits(self, members: Sequence[Member]) -> bool:
         """Train them together to their ends; false if memory did not suffice for so many."""
@@ -176,8 +197,9 @@ class _Trainer:
                 raise
             if len(members) == 1:
                 raise TrainingError(
-                    f"a single member needs more memory than there is ({str(error).strip().splitlines()[0]}); "
-                    "try a smaller train.batch_size or model.width, fewer workers, or a machine with more"
+                    f"a single member needs more memory than there is ({str(error).strip().splitlines()[0]}); try a "
+                    "smaller train.batch_size, model.width, probes.graphs or probes.lanczos_steps, fewer workers, or "
+                    "a machine with more"
                 ) from error
             return False
         return True

@@ -238,17 +238,16 @@ class Stack:
         self._probe("end", rows)
         state = self.state.take(rows)
         metrics, predictions = evaluate(self.config, self.problem, self.prepared, state)
+        tasks = self.problem.model.spec.tasks
         for i, row in enumerate(rows):
-            run = self.runs[row]
+            run, store = self.runs[row], self.prepared.store
             self._save(row)
+            targets = {task: self.config.tasks[task].target for task in run.member.subset}
             result = MemberResult(
                 member=run.member.to_json(),
-                data_sha256=self.prepared.store.sha256,
-                metrics={task: metrics[i][task] for task in run.member.subset},
-                units={
-                    task: self.prepared.store.target_info(self.config.tasks[task].target).unit
-                    for task in run.member.subset
-                },
+                data_sha256=store.sha256,
+                metrics={task: metrics[i][task] for task in targets},
+                units={task: store.target_info(name).unit for task, name in targets.items()},
                 epochs=self.state.epoch,
                 best_epoch=int(state["best.epoch"][i]),
                 stopped_early=self.state.epoch < self.config.train.epochs,
@@ -256,11 +255,12 @@ class Stack:
                 stack_seconds=float(state["stack_seconds"][i]),
                 stack_size=self.size,
                 stack_id=self.id,
+                stack_tasks=list(tasks) if len(tasks) > len(run.member.subset) else [],
                 num_parameters=own_spec(self.problem, run.member.subset).num_parameters(),
                 device=device_name(state["parameters"].device),
                 dtype=self.config.train.dtype,
                 versions=versions(),
-                predictions={task: predictions[i][task] for task in run.member.subset},
+                predictions={task: predictions[i][task] for task in targets},
                 probes=[ProbeResult(**arrays(probe)) for probe in run.probes],
             )
             results.write(self.study.folder(run.member), result)

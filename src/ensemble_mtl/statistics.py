@@ -111,6 +111,25 @@ def t_quantile(degrees: float) -> float:
     return float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
 
 
+def welch(one: Spread | None, other: Spread | None) -> tuple[float, tuple[float, float], float] | None:
+    """Difference of two means in per cent of the ``other``, its 95 % interval, and the p-value (Welch 1947).
+
+    None where there are fewer than :data:`MIN_UNITS` members, or no spread.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    if not one or not other or one.mean is None or not other.mean or not one.std or not other.std:
+        return None
+    if min(one.members, other.members) < MIN_UNITS:
+        return None
+    parts = [(one.std**2 / one.members, one.members - 1), (other.std**2 / other.members, other.members - 1)]
+    variance = math.fsum(part for part, _ in parts)
+    half = t_quantile(variance**2 / math.fsum(part**2 / degrees for part, degrees in parts)) * math.sqrt(variance)
+    difference, scale = one.mean - other.mean, 100 / other.mean
+    found = ttest_ind_from_stats(one.mean, one.std, one.members, other.mean, other.std, other.members, equal_var=False)
+    return difference * scale, ((difference - half) * scale, (difference + half) * scale), float(found.pvalue)
+
+
 def ratio(numerator: Sequence[Spread], denominator: Spread) -> tuple[float, float | None] | None:
     """Sum of means over a mean, and its standard deviation by first-order propagation.
 

@@ -65,7 +65,7 @@ def _errors(pairs: Sequence[Pair], task: str) -> Row:
 
 def _time(pairs: Sequence[Pair], first: Sequence[Pair]) -> dict[str, Any]:
     own, reference = _seconds_per_epoch(pairs), _seconds_per_epoch(first)
-    timed = {(result.device, result.stack_size) for _, result in (*pairs, *first)}
+    timed = {result.timed_as for _, result in (*pairs, *first)}
     return {
         "seconds_per_epoch": own,
         "relative_seconds": own / reference if own is not None and reference else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,15 @@ launch: {members_per_shard: 8}
 """
 
 SHARD = """\
-import resource, sys
+import os, resource, signal, sys
 from pathlib import Path
-from ensemble_mtl import kernels, shard, stack
+from ensemble_mtl import kernels, shard, stack, stack_size
 from ensemble_mtl.config_file import load
 from ensemble_mtl.prepare import prepare
 from ensemble_mtl.study import Study
+
+def killed(*arguments):  # as the system does that is short of memory
+    os.kill(os.getpid(), signal.SIGKILL)
 
 def limited(*arguments):
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -39,23 +43,25 @@ def limited(*arguments):
 
 kernels.load()  # libraries take memory, too
 epoch, stack.run_epoch = stack.run_epoch, limited
+if sys.argv[3] == "killed":
+    stack_size.losses_and_gradient, stack_size.WORTHWHILE = killed, 0
 study = Study(load(Path(sys.argv[1])), Path(sys.argv[2]))
-study.root.mkdir()
+study.root.mkdir(exist_ok=True)
 prepare(study, lambda done, total: None)
 planned = {member.id: member for member in study.members()}
 shard.attempt(study, planned, planned, stack.Control(print, lambda: False))
 """
-"""Its epochs, and nothing else, may take so many MiB more than the process has."""
+"""Its epochs, and nothing else, may take so many MiB more than the process has; or it is killed at its first step."""
 
 HEAP = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 """What is freed goes back to the system at once, and nothing is set aside that could help out later."""
 
 
-def train(config: Path, out: Path, memory: int) -> str:
+def train(config: Path, out: Path, memory: int | str, code: int = 0) -> str:
     """What the process tells."""
     line = [sys.executable, "-c", SHARD, str(config), str(out), str(memory)]
     done = subprocess.run(line, capture_output=True, text=True, env={**studies.ENVIRONMENT, **HEAP}, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stdout
 
 
@@ -74,6 +80,15 @@ def test_a_stack_is_halved_until_it_fits(tmp_path):
     assert all(short[member]["metrics"] == whole[member]["metrics"] for member in whole)
     logs = [path.read_text() for path in tmp_path.glob("short/members/*/*/log.txt")]
     assert all("8 members need more memory than there is; on with 4" in text for text in logs)
+
+
+def test_a_stack_whose_first_step_kills_the_process_is_halved_the_next_time(tmp_path):
+    config, study = studies.write(tmp_path, WIDE), tmp_path / "study"
+    for _ in range(2):
+        train(config, study, "killed", code=-signal.SIGKILL)
+    assert not results(study)
+    train(config, study, 10_000)
+    assert sorted(found["stack_size"] for found in results(study).values()) == [2] * 8
 
 
 def test_a_member_that_does_not_fit_alone_fails_with_a_message(tmp_path):

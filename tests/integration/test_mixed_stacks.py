@@ -12,7 +12,7 @@ import studies
 import torch
 
 MIXED = ("--set", "launch.mix_subsets=true", "--set", "launch.launcher.workers=1")
-TIMES = {"train_seconds", "stack_seconds", "stack_size", "stack_id"}
+TIMES = {"train_seconds", "stack_seconds", "stack_size", "stack_id", "stack_tasks"}
 
 
 def found(study: Path) -> dict[str, dict[str, Any]]:

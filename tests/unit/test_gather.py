@@ -192,6 +192,16 @@ def test_times_of_different_devices_are_not_called_comparable(tmp_path: Path) ->
     assert not any(row["comparable"] for row in gather.gather(study)["cost"])
 
 
+def test_times_of_mixed_stacks_are_not_called_comparable(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1)
+    for member in study.members():
+        fake_study.finish(study, member, stack_tasks=["H", "C", "M"] if len(member.subset) < 3 else [])
+    assert not any(row["comparable"] for row in gather.gather(study)["cost"])
+    for member in study.members():  # nor if all of them are mixed alike
+        fake_study.finish(study, member, stack_tasks=["H", "C", "M", "V"])
+    assert not any(row["comparable"] for row in gather.gather(study)["cost"])
+
+
 def test_last_epochs_are_one_group_though_members_stop_at_different_ones(tmp_path: Path) -> None:
     study = fake_study.make_study(tmp_path, seeds=3)
     fake_study.finish_all(study)

@@ -159,3 +159,19 @@ def test_pearson_leaves_missing_labels_out() -> None:
 
 def test_pearson_of_a_constant_is_undefined() -> None:
     assert pearson(np.ones(5), np.arange(5.0)) is None
+
+
+def test_differences_of_spreads_are_welch_s() -> None:
+    random = np.random.default_rng(3)
+    one, other = random.normal(1.0, 0.1, 9), random.normal(1.1, 0.4, 12)
+    found = statistics.welch(statistics.spread(one.tolist()), statistics.spread(other.tolist()))
+    known = stats.ttest_ind(one, other, equal_var=False)
+    interval = known.confidence_interval(0.95)
+    assert found is not None
+    percent, ci95, p = found
+    assert percent == pytest.approx(100 * (one.mean() - other.mean()) / other.mean(), rel=1e-12)
+    assert ci95 == pytest.approx([100 * end / other.mean() for end in (interval.low, interval.high)], rel=1e-9)
+    assert p == pytest.approx(known.pvalue, rel=1e-9)
+    few, many = statistics.spread([1.0, 2.0, 3.0, 4.0]), statistics.spread([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert statistics.welch(few, many) is statistics.welch(many, few) is statistics.welch(None, many) is None
+    assert statistics.welch(many, many) is not None

@@ -7,7 +7,15 @@ import pytest
 
 from ensemble_mtl import config_file
 from ensemble_mtl.claims import claim
-from ensemble_mtl.member_files import add_metrics, begin, last_metrics, log, record_failure, size_of_broken_stack
+from ensemble_mtl.member_files import (
+    about_to_try,
+    add_metrics,
+    begin,
+    last_metrics,
+    log,
+    record_failure,
+    size_of_broken_stack,
+)
 from ensemble_mtl.study import Study, counts
 
 CONFIG = Path(__file__).parents[2] / "configs/quickstart.yaml"
@@ -52,6 +60,8 @@ def test_a_stack_that_broke_off_is_known_by_its_size(study: Study) -> None:
     begin(study, member, 0, 12)
     assert size_of_broken_stack(study, member, 0) == 12
     assert size_of_broken_stack(study, member, 3) == 0  # it got on since
+    about_to_try(study, member, 0, 8)
+    assert size_of_broken_stack(study, member, 0) == 8
     log(study, member, "stopped after epoch 0 (as requested)")
     assert size_of_broken_stack(study, member, 0) == 0
 

@@ -63,6 +63,11 @@ class Topology:
         """``[E, D]`` edge features, or None."""
         return None if self.kinds is None or self.kind is None else self.kinds.index_select(0, self.kind)
 
+    def of_kinds(self, terms: Tensor) -> Tensor:
+        """Terms of the kinds of edges ``[M, K, F]`` at the edges: ``[M, E, 1, F]``."""
+        assert self.kind is not None  # noqa: S101 - for the type checker
+        return terms.index_select(1, self.kind)[:, :, None]
+
     def mask_lone(self, x: Tensor) -> Tensor:
         """``x`` with 0 at nodes that have no neighbour."""
         return x if self.lone is None else x.masked_fill(self.lone, 0.0)

@@ -28,7 +28,7 @@ def batch_norm_relu(
         plain: (x, weight, bias) to the first of them by torch's operations; what second derivatives are taken of.
     """
     apply: Callable[..., Any] = _BatchNormReLU.apply
-    return apply(x, weight, bias, epsilon, plain)
+    return apply(x.contiguous(), weight, bias, epsilon, plain)  # a copy made in there would have no derivatives
 
 
 class _BatchNormReLU(torch.autograd.Function):
@@ -36,7 +36,6 @@ class _BatchNormReLU(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, plain: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x = x.contiguous()
         out, mean, variance = _normed(x, weight, bias, epsilon)
         ctx.save_for_backward(x, weight, bias, mean, variance, out)
         ctx.epsilon, ctx.plain = epsilon, plain

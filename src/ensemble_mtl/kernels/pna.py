@@ -12,17 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_mtl.kernels._loops import (
-    Array,
-    add_both,
-    add_moments,
-    add_slope,
-    add_where_equal,
-    again,
-    compiled,
-    extend,
-    shifted,
-)
+from ensemble_mtl.kernels._loops import Array, again, compiled
 
 Rows = tuple[Array, ...]
 
@@ -45,7 +35,9 @@ def aggregate(
         plain: (x, values, shifts) to the same by torch's operations; what second derivatives are taken of.
     """
     apply: Callable[..., Any] = _Aggregate.apply
-    return apply(x, values, shifts, rows, floor, plain)
+    # here and not in there, where a copy would have no derivatives
+    inputs = (None if tensor is None else tensor.contiguous() for tensor in (x, values, shifts))
+    return apply(*inputs, rows, floor, plain)
 
 
 class _Aggregate(torch.autograd.Function):
@@ -53,8 +45,6 @@ class _Aggregate(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, values: Tensor, shifts: Tensor | None, rows: Rows, floor: float, plain: Any
     ) -> Tensor:
-        x, values = x.contiguous(), values.contiguous()
-        shifts = None if shifts is None else shifts.contiguous()
         out = _aggregated(x, values, shifts, rows, floor)
         ctx.save_for_backward(x, values, shifts, out)
         ctx.rows, ctx.plain = rows, plain
@@ -102,6 +92,60 @@ def _arrays(*tensors: Tensor) -> list[Array]:
 
 
 @compiled
+def _shifted(row: Array, shift: Array, out: Array) -> None:
+    """The row, of one or several graphs, with a shift that is the same for each."""
+    for at in range(0, row.shape[0], shift.shape[0]):
+        for f in range(shift.shape[0]):
+            out[at + f] = row[at + f] + shift[f]
+
+
+@compiled
+def _add_both(row: Array, out: Array, total: Array) -> None:
+    """The row to ``out``, and its sum over graphs to ``total``."""
+    for d in range(row.shape[0]):
+        out[d] += row[d]
+    for at in range(0, row.shape[0], total.shape[0]):
+        for f in range(total.shape[0]):
+            total[f] += row[at + f]
+
+
+@compiled
+def _extend(row: Array, high: Array, low: Array, new_high: Array, new_low: Array) -> None:
+    """Elementwise extrema with one more row."""
+    for d in range(row.shape[0]):
+        v, x, z = row[d], high[d], low[d]
+        new_high[d] = v if v > x else x
+        new_low[d] = v if v < z else z
+
+
+@compiled
+def _add_moments(row: Array, count: float, total: Array, square: Array) -> None:
+    """``count`` times the row and its square."""
+    for d in range(row.shape[0]):
+        v = row[d]
+        total[d] += count * v
+        square[d] += count * v * v
+
+
+@compiled
+def _add_slope(row: Array, count: float, level: Array, slope: Array, out: Array) -> None:
+    """``count · (level + slope · row)``."""
+    for d in range(row.shape[0]):
+        out[d] += count * (level[d] + slope[d] * row[d])
+
+
+@compiled
+def _add_where_equal(row: Array, extreme: Array, left: Array, out: Array) -> None:
+    """``left`` to where the row has the extreme value; nothing is left of it then for the next row."""
+    zero = row.dtype.type(0)  # left[d] * 0 would take three times as long
+    for d in range(row.shape[0]):
+        gradient = left[d]
+        share = gradient if row[d] == extreme[d] else zero
+        out[d] += share
+        left[d] = gradient - share
+
+
+@compiled
 def _forward(
     x: Array,
     values: Array,
@@ -130,14 +174,14 @@ def _forward(
                 for e in range(start[i], start[i + 1]):
                     row = values[m, place[e], a:z]
                     if shifts.shape[1] > 0:
-                        shifted(row, shifts[m, kind[e]], moved)
+                        _shifted(row, shifts[m, kind[e]], moved)
                         row = moved
-                    add_moments(row, count[e], total, square)
+                    _add_moments(row, count[e], total, square)
                     if e == start[i]:
                         high[:] = row
                         low[:] = row
                     else:
-                        extend(row, high, low, next_high, next_low)
+                        _extend(row, high, low, next_high, next_low)
                         high, next_high = next_high, high
                         low, next_low = next_low, low
                 _finish(total, square, inverse[i], floor)
@@ -208,11 +252,11 @@ def _backward(
                 for e in range(start[i], start[i + 1]):
                     row, to = values[m, place[e], a:z], of_values[m, place[e], a:z]
                     if shifts.shape[1] > 0:
-                        shifted(row, shifts[m, kind[e]], moved)
+                        _shifted(row, shifts[m, kind[e]], moved)
                         row, to = moved, share
                         share[:] = 0
-                    add_slope(row, count[e], level, slope, to)
-                    add_where_equal(row, lowest, low, to)
-                    add_where_equal(row, highest, high, to)
+                    _add_slope(row, count[e], level, slope, to)
+                    _add_where_equal(row, lowest, low, to)
+                    _add_where_equal(row, highest, high, to)
                     if shifts.shape[1] > 0:
-                        add_both(share, of_values[m, place[e], a:z], of_shifts[m, kind[e]])
+                        _add_both(share, of_values[m, place[e], a:z], of_shifts[m, kind[e]])

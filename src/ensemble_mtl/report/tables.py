@@ -132,7 +132,9 @@ def cost(summary: Summary) -> Table:
     if any(row["std_ratio"] is not None for row in summary["cost"]):
         caption += " The deviation is propagated from those of the times, between stacks."
     if any(not row["comparable"] for row in summary["cost"]):
-        caption += " Not like for like: timed on different devices, or in stacks of different sizes."
+        caption += (
+            " Not like for like: timed on different devices, in stacks of different sizes, or of several subsets."
+        )
     header = ("Trained", "Time together", "Time alone", "Ratio", "Weights together", "Weights alone")
     return Table("Cost: one multi-task model against one model per task", caption, header, rows)
 

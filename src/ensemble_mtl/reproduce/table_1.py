@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +62,9 @@ def compute(options: Options) -> Reproduced:
     path = options.study / "summary.json"
     try:
         summary = json.loads(path.read_text())
-        rows = compare(_errors(summary, path))
+        _require_likeness(summary, path)
+        rows = compare(_errors(summary))
+        epochs, names = _epochs(summary), {letter: task for task, letter in _letters(summary).items()}
     except OSError as error:
         text = f"{path}: {error.strerror}; gather the study first: ensemble-mtl gather CONFIG --out {options.study}"
         raise StudyError(text) from None
@@ -73,36 +75,74 @@ def compute(options: Options) -> Reproduced:
     effects = [row for row in rows if row["published_effect"] and row["effect"]]
     same = sum(row["published_effect"]["verdict"] == row["effect"]["verdict"] for row in effects)
     agrees = alike == len(rows)
-    record = {"name": options.name, "agrees": agrees, "complete": summary["complete"], "cells": rows}
+    record = {
+        "name": options.name,
+        "study": summary["study"],
+        "agrees": agrees,
+        "complete": summary["complete"],
+        "graphs": summary["data"]["graphs"],
+        "epochs": epochs,
+        "cells": [
+            {**row, "study_subset": [names[task] for task in row["subset"]], "study_task": names[row["task"]]}
+            for row in rows
+        ],
+    }
     return Reproduced(
         agrees=agrees,
         verdict=(
             f"{alike} of {len(known)} test errors are as published within the error of the seeds, and "
             f"{same} of {len(effects)} effects of learning together"
         ),
-        tables=_tables(rows),
+        tables=(_errors_table(record), _effects_table([row for row in rows if len(row["subset"]) > 1])),
         record=record,
         figure=_figure.of_record(record, inputs.WIDE),
     )
 
 
-def _errors(summary: Mapping[str, Any], path: Path) -> dict[tuple[str, str], Spread]:
+def _require_likeness(summary: Mapping[str, Any], path: Path) -> None:
+    """Raise StudyError where the numbers are not of the table's kind."""
+    normalize, splits = summary["data"]["normalize"], summary["splits"]
+    targets = {info["target"] for info in summary["tasks"].values()}
+    faults = {
+        "got synthetic data, expected FePt": summary["synthetic"],
+        f"got targets normalised by {normalize}, expected {NORMALIZED}": normalize != NORMALIZED,
+        f"got {len(splits)} splits, expected one": len(splits) != 1,
+        f"no task has the target {', '.join(sorted({*TARGETS.values()} - targets))}": not {*TARGETS.values()}
+        <= targets,
+    }
+    if found := [fault for fault, there in faults.items() if there]:
+        raise StudyError(f"{path}: {'; '.join(found)}, as in the paper; start from configs/fept.yaml")
+
+
+def _letters(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The study's names of tasks to the table's."""
+    letters = {target: letter for letter, target in TARGETS.items()}
+    return {task: letters[info["target"]] for task, info in summary["tasks"].items() if info["target"] in letters}
+
+
+def _subset(tasks: Sequence[str], letters: Mapping[str, str]) -> str | None:
+    """As the table calls it; None if it has other tasks."""
+    found = {letters.get(task) for task in tasks}
+    return None if None in found else "".join(letter for letter in TARGETS if letter in found)
+
+
+def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, str], Spread]:
     """(subset, task), in the table's letters, to the study's scaled test RMSE."""
-    if summary["data"]["normalize"] != NORMALIZED:
-        raise StudyError(
-            f"{path}: got targets normalised by {summary['data']['normalize']}; expected {NORMALIZED}, as published: "
-            "start from configs/fept.yaml"
-        )
-    targets = {info["target"]: task for task, info in summary["tasks"].items()}
-    if absent := [target for target in TARGETS.values() if target not in targets]:
-        raise StudyError(f"{path}: no task has the target {', '.join(absent)}; start from configs/fept.yaml")
-    letters = {targets[target]: letter for letter, target in TARGETS.items()}
+    letters = _letters(summary)
     return {
-        ("".join(letters.get(task, "?") for task in cell["subset"]), letters[cell["task"]]): statistics.spread(
-            cell["values"]
-        )
+        (subset, letters[cell["task"]]): statistics.spread(cell["values"])
         for cell in summary["cells"]
-        if cell["metric"] == "rmse_scaled" and cell["fraction"] == 1.0 and cell["task"] in letters
+        if cell["metric"] == "rmse_scaled" and cell["fraction"] == 1.0 and (subset := _subset(cell["subset"], letters))
+    }
+
+
+def _epochs(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Subset to the mean number of epochs that its members trained."""
+    letters = _letters(summary)
+    return {
+        subset: row["epochs_mean"]
+        for row in summary["wall_clock"]
+        if row["fraction"] == 1.0 and row["members"] and (subset := _subset(row["subset"], letters))
     }
 
 
@@ -115,7 +155,7 @@ def compare(errors: Mapping[tuple[str, str], Spread]) -> list[Row]:
     published = {
         (subset, task): _spread(*value) for subset, cells in PUBLISHED.items() for task, value in cells.items()
     }
-    differences = {cell: welch(errors.get(cell), spread) for cell, spread in published.items()}
+    differences = {cell: statistics.welch(errors.get(cell), spread) for cell, spread in published.items()}
     corrected = _corrected({cell: found for cell, found in differences.items() if found})
     effects = [_effects(found) for found in (published, errors)]
     rows = []
@@ -123,7 +163,7 @@ def compare(errors: Mapping[tuple[str, str], Spread]) -> list[Row]:
         own, found, p = errors.get((subset, task)), differences[subset, task], corrected.get((subset, task))
         row: Row = {"subset": subset, "task": task, "published": [spread.mean, spread.std, spread.members]}
         row["found"] = [own.mean, own.std, own.members] if own else None
-        row["percent"], row["percent_ci95"] = found[:2] if found else (None, None)
+        row["percent"], row["percent_ci95"] = (found[0], list(found[1])) if found else (None, None)
         row["p_holm"], row["agrees"] = p, None if p is None else p >= 1 - CONFIDENCE
         row["published_effect"], row["effect"] = (of.get((subset, task)) for of in effects)
         rows.append(row)
@@ -135,27 +175,7 @@ def _spread(mean: float, std: float) -> Spread:
     return Spread(mean, std, sem, statistics.interval(mean, sem, MEMBERS), MEMBERS)
 
 
-def welch(one: Spread | None, other: Spread | None) -> tuple[float, list[float], float] | None:
-    """Difference of two means in per cent of the ``other``, its 95 % interval, and the p-value (Welch 1947).
-
-    None where there are no two members, or no spread.
-    """
-    from scipy.stats import ttest_ind_from_stats
-
-    if not one or not other or one.mean is None or other.mean is None or not one.std or not other.std:
-        return None
-    parts = [(spread.std or 0.0) ** 2 / spread.members for spread in (one, other)]
-    degrees = sum(parts) ** 2 / sum(
-        part**2 / (spread.members - 1) for part, spread in zip(parts, (one, other), strict=True)
-    )
-    half = statistics.t_quantile(degrees) * math.sqrt(sum(parts))
-    difference = one.mean - other.mean
-    found = ttest_ind_from_stats(one.mean, one.std, one.members, other.mean, other.std, other.members, equal_var=False)
-    scale = 100 / other.mean
-    return difference * scale, [(difference - half) * scale, (difference + half) * scale], float(found.pvalue)
-
-
-def _corrected(found: Mapping[Any, tuple[float, list[float], float]]) -> dict[Any, float]:
+def _corrected(found: Mapping[Any, tuple[float, tuple[float, float], float]]) -> dict[Any, float]:
     return dict(zip(found, statistics.holm([p for *_, p in found.values()]), strict=True))
 
 
@@ -164,7 +184,7 @@ def _effects(errors: Mapping[tuple[str, str], Spread]) -> dict[tuple[str, str], 
     found = {
         (subset, task): effect
         for subset, task in errors
-        if len(subset) > 1 and (effect := welch(errors[subset, task], errors.get((task, task))))
+        if len(subset) > 1 and (effect := statistics.welch(errors[subset, task], errors.get((task, task))))
     }
     verdicts = {
         cell: "no evidence" if p >= 1 - CONFIDENCE else "gains" if found[cell][0] < 0 else "loses"
@@ -173,11 +193,7 @@ def _effects(errors: Mapping[tuple[str, str], Spread]) -> dict[tuple[str, str], 
     return {cell: {"percent": found[cell][0], "verdict": verdict} for cell, verdict in verdicts.items()}
 
 
-def _tables(rows: list[Row]) -> tuple[Table, Table]:
-    return _errors_table(rows), _effects_table([row for row in rows if len(row["subset"]) > 1])
-
-
-def _errors_table(rows: list[Row]) -> Table:
+def _errors_table(record: Row) -> Table:
     def own(row: Row) -> Cell:
         if not row["found"]:
             return Cell()
@@ -187,7 +203,7 @@ def _errors_table(rows: list[Row]) -> Table:
     def agreement(row: Row) -> str:
         if row["agrees"] is None:
             return ABSENT
-        return "as published" if row["agrees"] else "lower" if row["percent"] < 0 else "higher"
+        return "alike" if row["agrees"] else "lower" if row["percent"] < 0 else "higher"
 
     body = tuple(
         (
@@ -196,16 +212,20 @@ def _errors_table(rows: list[Row]) -> Table:
             own(row),
             Cell(percent_interval(row["percent_ci95"])),
             Cell(agreement(row)),
+            Cell(f"{record['epochs'][row['subset']]:.0f}" if row["subset"] in record["epochs"] else ABSENT),
         )
-        for row in rows
+        for row in record["cells"]
     )
     caption = (
+        f"Study {record['study']}, {record['graphs']:,} graphs{'' if record['complete'] else ', incomplete'}. "
         "Test RMSE, targets min-max scaled to [0, 1] over all graphs: mean ± sample standard deviation (ddof 1) over "
         f"{MEMBERS} seeds on one split, not the same split there and here. Difference: 95 % interval of this study's "
         "mean over the published one, less 1. Agreement: Welch's t-test, Holm-corrected over the cells; it knows the "
-        "variance of seeds alone."
+        f"variance of seeds alone, and says nothing of fewer than {statistics.MIN_UNITS} members. Epochs: mean of this "
+        "study's members."
     )
-    return Table("Lupo Pasini 2022, Table 1", caption, ("Task", "Published", "This study", "Difference", "Is"), body)
+    header = ("Task", "Published", "This study", "Difference", "Is", "Epochs")
+    return Table("Lupo Pasini 2022, Table 1", caption, header, body)
 
 
 def _effects_table(rows: list[Row]) -> Table:

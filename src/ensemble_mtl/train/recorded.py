@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from ensemble_mtl.memory import is_shortage
 
 Step = Callable[[Tensor], None]
 Record = Callable[[Step, Tensor], Callable[[], None]]
 """Of a step and the tensor that it shall read its batch from, the function that does it; nothing is done yet."""
 
 
+_REFUSED: list[str] = []
+"""Why a step could not be recorded in this process; it is not tried again."""
+
+
 def each(step: Step, batches: Sequence[Tensor], record: Record | None) -> None:
     """Do ``step`` with every batch, in order.
 
     The first step is done as it is, which prepares whatever a recording must not; so is a batch of another size, as the
-    last one often is. A step that cannot be recorded goes on as it is, and says so.
+    last one often is. Where a step cannot be recorded, training goes on without, and says so once.
 
     Args:
         step: changes tensors in place, always the same ones, and nothing else from one batch to the next.
         batches: ``[B]`` indices of graphs on the device.
         record: how it is recorded; None if it is not.
+
+    Raises:
+        RuntimeError: memory does not suffice.
     """
     own, replay = batches[0].clone(), None
     for number, graphs in enumerate(batches):
@@ -35,20 +45,32 @@ def each(step: Step, batches: Sequence[Tensor], record: Record | None) -> None:
             continue
         own.copy_(graphs)
         if replay is None:
-            try:
-                replay = record(step, own)
-            except RuntimeError as error:
-                warnings.warn(f"training goes on slower, since a step could not be recorded: {error}", stacklevel=2)
-                record = None
-                step(graphs)
-                continue
-        replay()
+            replay = _recorded(record, step, own)
+        (replay or partial(step, graphs))()
+
+
+def _recorded(record: Record, step: Step, own: Tensor) -> Callable[[], None] | None:
+    """None if it cannot be; then nothing of the attempt is left, neither its error nor the memory that it names."""
+    if _REFUSED:
+        return None
+    try:
+        return record(step, own)
+    except RuntimeError as error:
+        # what ends a recording complains of its failure in turn
+        for cause in (error, error.__context__):
+            if cause is not None and is_shortage(cause):
+                raise cause from None
+        _REFUSED.append(str(error))
+        warnings.warn(f"training goes on slower, since a step could not be recorded: {error}", stacklevel=2)
+    return None
 
 
 def cuda_graph(step: Step, graphs: Tensor) -> Callable[[], None]:
     """A :data:`Record` for CUDA devices."""
     recording = torch.cuda.CUDAGraph()
-    with torch.cuda.device(graphs.device), torch.cuda.graph(recording):
+    # torch.cuda.graph leaves its own stream the current one when a recording fails
+    present = torch.cuda.current_stream(graphs.device)
+    with torch.cuda.device(graphs.device), torch.cuda.stream(present), torch.cuda.graph(recording):
         step(graphs)
     replay: Callable[[], None] = recording.replay
     return replay

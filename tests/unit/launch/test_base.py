@@ -36,6 +36,8 @@ def test_a_shard_is_of_one_weighting() -> None:
 def test_members_of_all_subsets_may_share_a_shard() -> None:
     (shard,) = make_shards(planned(), 84, 1, mixed=True)
     assert [member.id for member in shard.members] == [member.id for member in planned()]
+    assert [len(shard.members) for shard in make_shards(planned(), 84, 2, mixed=True)] == [42, 42]
+    assert [len(shard.members) for shard in make_shards(planned(), 12, 1)] == [12] * 7
     several = planned("split_seeds=[0, 1]", "fractions=[0.5, 1.0]", "weightings=[fixed, dwa]")
     shards = make_shards(several, 84, 2, mixed=True)
     assert sorted(m.id for shard in shards for m in shard.members) == sorted(m.id for m in several)
@@ -52,12 +54,6 @@ def test_the_longest_come_first() -> None:
 def test_pieces_of_a_subset_are_even() -> None:
     sizes = {len(shard.members) for shard in make_shards(planned(), 12, 4)}
     assert sizes == {6}
-
-
-@pytest.mark.parametrize(("workers", "sizes"), [(2, [12] * 6 + [6] * 2), (3, [12] * 6 + [4] * 3), (7, [12] * 7)])
-def test_no_worker_idles_while_the_last_shard_is_trained(workers: int, sizes: list[int], monkeypatch) -> None:
-    monkeypatch.setattr("ensemble_mtl.launch.base.SHARDS_PER_WORKER", 1)
-    assert [len(shard.members) for shard in make_shards(planned(), 12, workers)] == sizes
 
 
 def test_a_larger_training_part_is_longer() -> None:

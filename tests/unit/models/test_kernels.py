@@ -25,10 +25,11 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def setting(kind: str, of_edges: bool, dtype: torch.dtype = torch.float64, width: int = 3):
-    """The compiled function, the plain one, and their inputs."""
+def setting(kind: str, of_edges: bool, dtype: torch.dtype = torch.float64, width: int = 3, num_graphs: int = 0):
+    """The compiled function, the plain one, and their inputs; all graphs of the store, or so many."""
     store = STORES[kind]()
-    batch = table(store, edge_features=2 if of_edges else 0, dtype=dtype, kinds=4).batch(torch.arange(len(store)))
+    chosen = torch.arange(num_graphs or len(store)) % len(store)
+    batch = table(store, edge_features=2 if of_edges else 0, dtype=dtype, kinds=4).batch(chosen)
     topology: Topology = batch.topology
     nodes, graphs = topology.num_nodes, batch.x.shape[2]
     shapes = [(MEMBERS, nodes, graphs, width), (MEMBERS, nodes, graphs, width)]
@@ -60,9 +61,31 @@ def test_aggregates_and_gradients(kind, of_edges):
 
 
 @pytest.mark.parametrize("of_edges", [False, True])
+def test_more_values_of_a_node_than_a_tile_has(of_edges):
+    compiled, plain, inputs = setting("periodic", of_edges, width=20, num_graphs=64)
+    assert inputs[1][0, 0].numel() > 2 * pna_loops.TILE
+    ours, theirs = compiled(*inputs), plain(*inputs)
+    pairs = [(ours, theirs), *zip(gradients(compiled, inputs, ours), gradients(plain, inputs, theirs), strict=True)]
+    for found, expected in pairs:
+        close(found.detach(), expected.detach(), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("of_edges", [False, True])
 def test_second_derivatives_of_aggregates(of_edges):
     compiled, _, inputs = setting("open", of_edges, width=1)
     assert torch.autograd.gradgradcheck(compiled, inputs, fast_mode=True)
+
+
+def test_second_derivatives_of_inputs_that_are_not_contiguous():
+    compiled, _, inputs = setting("open", True, width=1)
+
+    def strided(x: Tensor) -> Tensor:
+        return torch.stack([x, 2 * x], dim=-1)[..., 0]
+
+    assert not strided(inputs[0]).is_contiguous()
+    assert torch.autograd.gradgradcheck(lambda *given: compiled(*map(strided, given)), inputs, fast_mode=True)
+    x, weight, bias = normed(shape=(2, 3, 2, 2))
+    assert torch.autograd.gradgradcheck(lambda *given: compiled_norm(*map(strided, given)), (x, weight, bias))
 
 
 def test_an_input_may_depend_on_another():

@@ -10,7 +10,7 @@ from matplotlib.container import ErrorbarContainer
 from ensemble_mtl import gather, registry
 from ensemble_mtl.errors import StudyError
 from ensemble_mtl.report.drawing import FAMILY, drawings
-from ensemble_mtl.report.figures import wall_clock
+from ensemble_mtl.report.figures import table_1, wall_clock
 from ensemble_mtl.report.inputs import NARROW, WIDE, Layout, ReportInputs
 from ensemble_mtl.study import Study
 
@@ -132,6 +132,17 @@ def test_a_record_of_something_else_is_named(name: str, tmp_path: Path) -> None:
             drawings(inputs(study))
     path.unlink()
     assert drawings(inputs(study)) == []
+
+
+def test_published_errors_stand_beside_those_that_the_study_has_now(studies: dict[str, ReportInputs]) -> None:
+    for state, missing in (("complete", 0), ("incomplete", 1)):  # no member of H alone is in
+        figure = table_1.draw(studies[state], WIDE)
+        assert figure is not None
+        points = [
+            len(bars.lines[0].get_xdata()) for axis in figure.axes for bars in axis.containers
+            if isinstance(bars, ErrorbarContainer)
+        ]  # fmt: skip
+        assert points == [2, 2 - missing, 1, 1]
 
 
 def test_parity_pairs_predictions_with_their_own_truth(studies: dict[str, ReportInputs]) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import call
-from scipy import stats
 
-from ensemble_mtl import statistics
 from ensemble_mtl.reproduce import table_1
 
 SEEDS = np.linspace(-1, 1, table_1.MEMBERS) / np.linspace(-1, 1, table_1.MEMBERS).std(ddof=1)
@@ -36,8 +34,16 @@ def summary(**shift: float) -> dict[str, Any]:
         if (cell["metric"], cell["fraction"]) != ("rmse_scaled", 1.0):
             cell["values"] = [7.0] * table_1.MEMBERS
     return {
+        "study": "fept",
         "complete": True,
-        "data": {"normalize": dict(table_1.NORMALIZED)},
+        "synthetic": False,
+        "splits": [0],
+        "data": {"normalize": dict(table_1.NORMALIZED), "graphs": 32015},
+        "wall_clock": [
+            {"subset": list(subset), "fraction": fraction, "members": table_1.MEMBERS, "epochs_mean": epochs}
+            for subset in table_1.PUBLISHED
+            for fraction, epochs in ((1.0, 40.0 + len(subset)), (0.5, 7.0))
+        ],
         "tasks": {task: {"target": target} for task, target in table_1.TARGETS.items()},
         "cells": cells,
     }
@@ -59,6 +65,9 @@ def test_the_published_study_agrees_with_itself(tmp_path: Path) -> None:
     assert code == 0
     assert "agrees: 12 of 12 test errors" in out
     assert "9 of 9 effects" in out
+    assert "Study fept, 32,015 graphs." in out
+    (line,) = [line for line in out.splitlines() if line.startswith(" C in HCM") and "…" in line]
+    assert line.split()[-2:] == ["alike", "43"]
     assert {path.name for path in tmp_path.glob("table-1.*")} == {"table-1.svg", "table-1.json"}
 
 
@@ -96,27 +105,33 @@ def test_a_study_of_some_cells_is_compared_in_those(tmp_path: Path) -> None:
     assert found["C in CM"]["found"] is found["C in CM"]["agrees"] is None
 
 
-def test_tasks_may_have_other_names(tmp_path: Path) -> None:
+def test_tasks_may_have_other_names_and_another_order(tmp_path: Path) -> None:
     renamed = json.loads(json.dumps(summary()).replace('"H"', '"enthalpy"'))
-    assert rows(renamed, tmp_path) == rows(summary(), tmp_path)
+    for row in (*renamed["cells"], *renamed["wall_clock"]):
+        row["subset"].reverse()
+    found, expected = rows(renamed, tmp_path), rows(summary(), tmp_path)
+    assert found["H in HM"]["study_subset"] == ["enthalpy", "M"]
+    for row in (*found.values(), *expected.values()):
+        del row["study_subset"], row["study_task"]
+    assert found == expected
 
 
-def test_differences_are_welch_s() -> None:
-    random = np.random.default_rng(3)
-    one, other = random.normal(1.0, 0.1, 9), random.normal(1.1, 0.4, 12)
-    found = table_1.welch(statistics.spread(one.tolist()), statistics.spread(other.tolist()))
-    known = stats.ttest_ind(one, other, equal_var=False)
-    interval = known.confidence_interval(0.95)
-    assert found is not None
-    percent, ci95, p = found
-    assert percent == pytest.approx(100 * (one.mean() - other.mean()) / other.mean(), rel=1e-12)
-    assert ci95 == pytest.approx([100 * end / other.mean() for end in (interval.low, interval.high)], rel=1e-9)
-    assert p == pytest.approx(known.pvalue, rel=1e-9)
+def test_other_tasks_are_no_part_of_the_table(tmp_path: Path) -> None:
+    content = summary()
+    content["tasks"]["V"] = {"target": "volume"}
+    more = {"subset": ["H", "V"], "metric": "rmse_scaled", "fraction": 1.0, "values": [9.0] * 12}
+    content["cells"] += [{**more, "task": "H"}, {**more, "task": "V"}]
+    assert rows(content, tmp_path) == rows(summary(), tmp_path)
 
 
-def test_nothing_is_compared_with_one_member() -> None:
-    assert table_1.welch(statistics.spread([1.0]), statistics.spread([1.0, 2.0])) is None
-    assert table_1.welch(None, statistics.spread([1.0, 2.0])) is None
+def test_nothing_is_said_of_few_members(tmp_path: Path) -> None:
+    content = summary()
+    for cell in content["cells"]:
+        cell["values"] = cell["values"][:4]
+    code, out, _ = call("table-1", "--study", study(tmp_path / "study", content), "--out", tmp_path)
+    assert code == 1
+    assert "0 of 0 test errors" in out
+    assert "(n = 4)" in out
 
 
 @pytest.mark.parametrize(
@@ -124,6 +139,8 @@ def test_nothing_is_compared_with_one_member() -> None:
     [
         ({"data": {"normalize": {"method": "minmax", "fit_on": "train"}}}, "got targets normalised by"),
         ({"tasks": {"H": {"target": "mixing_enthalpy"}}}, "no task has the target charge_transfer, magnetic_moment"),
+        ({"synthetic": True}, "got synthetic data, expected FePt"),
+        ({"splits": [0, 1]}, "got 2 splits, expected one"),
         ({"cells": 3}, "no summary of a study"),
     ],
 )

@@ -12,6 +12,7 @@ from stores import lattice_store
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from trunks import with_model
 from weightings import ALL
 
 from ensemble_mtl import kernels, registry
@@ -49,6 +50,11 @@ class Imitation:
         return replay
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "_REFUSED", [])
+
+
 @pytest.fixture
 def imitation(monkeypatch: pytest.MonkeyPatch) -> Imitation:
     """Used by every training from here on."""
@@ -65,7 +71,17 @@ def trained(problem: Problem) -> StackState:
     return state
 
 
+def problem_of(trunk: str = "convolutions", labels: bool = True, **options: Any) -> Problem:
+    """Nine graphs train, in batches of three."""
+    problem = make(lattice_store(13, missing=0.0 if labels else 0.3), TASKS, **options)
+    if trunk == "convolutions":
+        return problem
+    return with_model(problem, trunk=trunk, width=4, steps=2)
+
+
 CASES = [
+    pytest.param({"trunk": "graph_network"}, id="graph_network"),
+    pytest.param({"labels": False}, id="missing labels"),
     *[pytest.param({"weighting": mark.values[0]}, id=mark.id) for mark in ALL if "aggregator" not in mark.values[0]],
     *[pytest.param({"optimizer": {"name": name}}, id=name) for name in registry.names("train.optimizer")],
     *[pytest.param({"conv": name}, id=name) for name in registry.names("models.conv")],
@@ -74,7 +90,7 @@ CASES = [
 
 @pytest.mark.parametrize("options", CASES)
 def test_replayed_steps_are_the_steps(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, imitation: Imitation):
-    problem = make(STORE, TASKS, **options)  # nine graphs train, in batches of three
+    problem = problem_of(**options)
     found = trained(problem)
     assert (len(imitation.graphs), imitation.replays) == (2, 4)
     monkeypatch.undo()
@@ -109,6 +125,22 @@ def test_a_step_that_cannot_be_recorded_goes_on_as_it_is():
     with pytest.warns(UserWarning, match=r"could not be recorded: operation not permitted"):
         recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(7).split(2), refuse)
     assert met == [[0, 1], [2, 3], [4, 5], [6]]
+    recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(4).split(2), refuse)  # and not warned again
+    assert met[4:] == [[0, 1], [2, 3]]
+
+
+def test_a_recording_that_memory_does_not_suffice_for_is_no_slower_training():
+    """The error that ends the recording hides the one that was the cause."""
+
+    def short(step: recorded.Step, graphs: Tensor) -> Callable[[], None]:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        recorded.each(lambda graphs: None, torch.arange(4).split(2), short)
+    assert not recorded._REFUSED
 
 
 def test_what_is_recorded_is_said_by_the_problem(monkeypatch: pytest.MonkeyPatch):

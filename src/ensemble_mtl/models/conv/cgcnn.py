@@ -57,9 +57,9 @@ def _edge_linear(parameters: Mapping[str, Tensor], name: str, x: Tensor, topolog
     own = apply(x, weight[..., :width], bias)
     neighbor = apply(x, weight[..., width : 2 * width])
     z = own.index_select(1, topology.target) + neighbor.index_select(1, topology.source)
-    if topology.edge_attr is None:
+    if topology.kinds is None:
         return z
-    return z + apply(topology.edge_attr[None], weight[..., 2 * width :])[:, :, None]
+    return z + topology.of_kinds(apply(topology.kinds[None], weight[..., 2 * width :]))
 
 
 def reference(

@@ -69,8 +69,8 @@ def forward(
     left, right = named(x, parameters, "lin_l"), named(x, parameters, "lin_r")
     values = left.index_select(1, topology.source)
     hidden = values + right.index_select(1, topology.target)
-    if topology.edge_attr is not None:
-        hidden = hidden + apply(topology.edge_attr[None], parameters["lin_edge.weight"])[:, :, None]
+    if topology.kinds is not None:
+        hidden = hidden + topology.of_kinds(apply(topology.kinds[None], parameters["lin_edge.weight"]))
     hidden = torch.nn.functional.leaky_relu(hidden, options.negative_slope)
     attention = topology.edge_softmax(apply(hidden, _by_head(parameters["att"])))
     messages = values.unflatten(-1, (options.heads, -1)) * attention[..., None]

@@ -3,8 +3,9 @@
 A message is linear, W₁x_i + W₂x_j + W₃e_ij + b, so the parts of x_i and b leave the
 aggregators: mean, min and max shift by them and the standard deviation does not see them.
 Only y_j = W₂x_j (+ W₃e_ij) is aggregated; what W₁x_i + b adds to the result of the Linear that
-follows is a Linear of x_i. No message is ever materialised where there are no edge features.
-It is the same function, rearranged.
+follows is a Linear of x_i. No message is ever materialised where there are no edge features, or
+where compiled loops add those of an edge's kind; torch's operations make one value per edge of
+them. It is the same function, rearranged.
 """
 
 from __future__ import annotations

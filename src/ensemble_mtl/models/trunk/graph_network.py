@@ -94,8 +94,10 @@ def forward(
     """Node and global features after the last step."""
     topology = batch.topology
     x = named(batch.x, parameters, "nodes")
-    given = x.new_ones(len(topology.source), 1) if topology.edge_attr is None else topology.edge_attr
-    e = named(given[None, :, None], parameters, "edges")
+    if topology.kinds is None:
+        e = named(x.new_ones(1, len(topology.source), 1, 1), parameters, "edges")
+    else:
+        e = topology.of_kinds(named(topology.kinds[None], parameters, "edges"))
     u = _per_graph(x.new_ones(len(x), batch.num_graphs, options.width), batch)
     for step in range(options.steps):
         name = f"steps.{0 if options.share_weights else step}"

@@ -25,10 +25,22 @@ def caption(inputs: ReportInputs) -> str:
 
 
 def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
-    """None without results, or without the record."""
-    if not any(cell["members"] for cell in inputs.summary["cells"]):
-        return None
-    return _record.drawn(inputs, layout, "table-1", of_record, options=f"--study {inputs.study.root} ")
+    """The published errors beside those that the study has now; None without the record, or without results."""
+    present = {
+        (frozenset(cell["subset"]), cell["task"]): [cell["mean"], cell["std"], cell["members"]]
+        for cell in inputs.summary["cells"]
+        if cell["metric"] == "rmse_scaled" and cell["fraction"] == 1.0 and cell["members"]
+    }
+
+    def of_present(record: _record.Record, layout: Layout) -> Figure:
+        cells = [
+            {**cell, "found": present.get((frozenset(cell["study_subset"]), cell["study_task"]))}
+            for cell in record["cells"]
+        ]
+        return of_record({"cells": cells}, layout)
+
+    options = f"--study {inputs.study.root} "
+    return _record.drawn(inputs, layout, "table-1", of_present, options) if present else None
 
 
 def of_record(record: _record.Record, layout: Layout) -> Figure:

@@ -19,7 +19,8 @@ What the weights are made of is handed over by what a file has of
 * ``observe(config, state, curvature)`` — before the epochs at which ``due(config, epoch)`` is true, ``epoch``
   counted from 0: curvature of each task's loss ``[M, T]``, float64.
 
-These set ``state`` in place. Members must not touch each other, or a result would depend on the stack. Members
-of one task never come here: their weight is the given one. The validation loss, which early stopping watches, is
-weighted by the given weights whatever the weighting, so that it means the same for all of them.
+These set ``state`` in place; ``step`` changes its tensors themselves, for a recorded step knows no others. Members
+must not touch each other, or a result would depend on the stack. Members of one task never come here: their weight is
+the given one. The validation loss, which early stopping watches, is weighted by the given weights whatever the
+weighting, so that it means the same for all of them.
 """
