@@ -57,15 +57,19 @@ def test_without_failures_it_is_list_scheduling_of_the_real_shards(mode: str, co
 
 
 def test_local_launchers_on_nodes_of_their_own_do_not_help_each_other() -> None:
-    seconds = np.random.default_rng(2).lognormal(3, 1, 200).tolist()
     cluster = Cluster(8, gpus_per_node=2)
     parts = [make_shards(members(200), 12, 4)[k::4] for k in range(4)]
-    expected = []
-    for part in parts:
-        shards = make_shards([member for shard in part for member in shard.members], 12, 2)
-        expected.append(list_schedule([sum(seconds[int(m.id)] for m in shard.members) for shard in shards], 2))
-    assert course("local", cluster, seconds)[0] == pytest.approx(max(expected))
-    assert course("mpi", cluster, seconds)[0] < max(expected)
+    apart, together = 0.0, 0.0
+    for seed in range(10):  # one draw may favour either
+        seconds = np.random.default_rng(seed).lognormal(3, 1, 200).tolist()
+        expected = []
+        for part in parts:
+            shards = make_shards([member for shard in part for member in shard.members], 12, 2)
+            expected.append(list_schedule([sum(seconds[int(m.id)] for m in shard.members) for shard in shards], 2))
+        assert course("local", cluster, seconds)[0] == pytest.approx(max(expected))
+        apart += max(expected)
+        together += course("mpi", cluster, seconds)[0]
+    assert together < apart
 
 
 def test_array_charges_each_element_for_its_own_time_only() -> None:
