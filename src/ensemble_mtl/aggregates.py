@@ -100,7 +100,7 @@ def cost(groups: Groups) -> list[Row]:
         multi = _times(pairs)
         single = [_times(part) for part in alone]
         found = statistics.ratio(single, multi)
-        everyone = [result for part in (pairs, *alone) for _, result in part]
+        timed = {result.timed_as for part in (pairs, *alone) for _, result in part}
         row = {
             "subset": list(subset),
             "fraction": fraction,
@@ -110,7 +110,7 @@ def cost(groups: Groups) -> list[Row]:
             "std_ratio": found[1] if found else None,
             "single_task_parameters": sum(part[0][1].num_parameters["total"] for part in alone),
             "mtl_parameters": pairs[0][1].num_parameters["total"],
-            "comparable": len(timed := {result.timed_as for result in everyone}) == 1 and not any(t for *_, t in timed),
+            "comparable": len(timed) == 1 and not any(others for *_, others in timed),
         }
         rows.append(row)
     return rows

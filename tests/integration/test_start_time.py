@@ -28,6 +28,7 @@ finally:
         ["run", "--help"],
         ["probe", "--help"],
         ["reproduce", "appendix-e", "--help"],
+        ["reproduce", "table-1", "--help"],
         ["plan", str(CONFIG)],
         ["status", str(CONFIG)],
         ["validate", str(CONFIG)],

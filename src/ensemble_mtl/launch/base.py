@@ -51,8 +51,7 @@ AGAIN_SECONDS = 3.0
 SHARDS_PER_WORKER = 3
 """Shards are made small enough that each worker gets about this many, to even out the end."""
 LEAST_STACK = 4
-"""But not smaller than this. The smaller the network and its batches, the more a large stack gains: from 6 members to
-12, a few per cent for FePt, a third for the quickstart."""
+"""But not smaller than this. The smaller the network and its batches, the more a large stack gains."""
 
 
 @dataclass(frozen=True)

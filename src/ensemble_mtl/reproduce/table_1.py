@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from ensemble_mtl import registry, statistics
+from ensemble_mtl import registry
 from ensemble_mtl.errors import StudyError
 from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.report.table import ABSENT, Cell, Table, percent_interval, plus_minus, signed
 from ensemble_mtl.reproduce.base import Reproduced
-from ensemble_mtl.statistics import CONFIDENCE, Spread
 
 if TYPE_CHECKING:
+    from ensemble_mtl import statistics
     from ensemble_mtl.report import inputs
     from ensemble_mtl.report.figures import table_1 as _figure
+    from ensemble_mtl.statistics import Spread
 else:
+    statistics = lazy_import("ensemble_mtl.statistics")
     inputs = lazy_import("ensemble_mtl.report.inputs")
     _figure = lazy_import("ensemble_mtl.report.figures.table_1")
 
@@ -164,7 +166,7 @@ def compare(errors: Mapping[tuple[str, str], Spread]) -> list[Row]:
         row: Row = {"subset": subset, "task": task, "published": [spread.mean, spread.std, spread.members]}
         row["found"] = [own.mean, own.std, own.members] if own else None
         row["percent"], row["percent_ci95"] = (found[0], list(found[1])) if found else (None, None)
-        row["p_holm"], row["agrees"] = p, None if p is None else p >= 1 - CONFIDENCE
+        row["p_holm"], row["agrees"] = p, None if p is None else p >= 1 - statistics.CONFIDENCE
         row["published_effect"], row["effect"] = (of.get((subset, task)) for of in effects)
         rows.append(row)
     return rows
@@ -172,7 +174,7 @@ def compare(errors: Mapping[tuple[str, str], Spread]) -> list[Row]:
 
 def _spread(mean: float, std: float) -> Spread:
     sem = std / math.sqrt(MEMBERS)
-    return Spread(mean, std, sem, statistics.interval(mean, sem, MEMBERS), MEMBERS)
+    return statistics.Spread(mean, std, sem, statistics.interval(mean, sem, MEMBERS), MEMBERS)
 
 
 def _corrected(found: Mapping[Any, tuple[float, tuple[float, float], float]]) -> dict[Any, float]:
@@ -187,7 +189,7 @@ def _effects(errors: Mapping[tuple[str, str], Spread]) -> dict[tuple[str, str], 
         if len(subset) > 1 and (effect := statistics.welch(errors[subset, task], errors.get((task, task))))
     }
     verdicts = {
-        cell: "no evidence" if p >= 1 - CONFIDENCE else "gains" if found[cell][0] < 0 else "loses"
+        cell: "no evidence" if p >= 1 - statistics.CONFIDENCE else "gains" if found[cell][0] < 0 else "loses"
         for cell, p in _corrected(found).items()
     }
     return {cell: {"percent": found[cell][0], "verdict": verdict} for cell, verdict in verdicts.items()}
