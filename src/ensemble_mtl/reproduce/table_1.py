@@ -134,7 +134,10 @@ def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, str], Spread]:
     return {
         (subset, letters[cell["task"]]): statistics.spread(cell["values"])
         for cell in summary["cells"]
-        if cell["metric"] == "rmse_scaled" and cell["fraction"] == 1.0 and (subset := _subset(cell["subset"], letters))
+        if cell["values"]  # a subset may have no members yet
+        and cell["metric"] == "rmse_scaled"
+        and cell["fraction"] == 1.0
+        and (subset := _subset(cell["subset"], letters))
     }
 
 

@@ -94,9 +94,12 @@ def test_a_cell_that_differs_is_named(percent: float, word: str, tmp_path: Path)
     assert [row["percent"] for row in found if not row["agrees"]] == [pytest.approx(percent)]
 
 
-def test_a_study_of_some_cells_is_compared_in_those(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", ["are not planned", "have no members yet"])
+def test_a_study_of_some_cells_is_compared_in_those(others: str, tmp_path: Path) -> None:
     content = summary()
-    content["cells"] = [cell for cell in content["cells"] if cell["subset"] in (["H"], ["H", "M"])]
+    kept = [cell for cell in content["cells"] if cell["subset"] in (["H"], ["H", "M"])]
+    rest = [{**cell, "values": []} for cell in content["cells"] if cell not in kept]
+    content["cells"] = kept if others == "are not planned" else [*kept, *rest]
     code, out, _ = call("table-1", "--study", study(tmp_path / "study", content), "--out", tmp_path)
     assert code == 1  # it is not the table
     assert "3 of 3 test errors" in out
@@ -124,14 +127,15 @@ def test_other_tasks_are_no_part_of_the_table(tmp_path: Path) -> None:
     assert rows(content, tmp_path) == rows(summary(), tmp_path)
 
 
-def test_nothing_is_said_of_few_members(tmp_path: Path) -> None:
+@pytest.mark.parametrize("members", [1, 4])
+def test_nothing_is_said_of_few_members(members: int, tmp_path: Path) -> None:
     content = summary()
     for cell in content["cells"]:
-        cell["values"] = cell["values"][:4]
+        cell["values"] = cell["values"][:members]
     code, out, _ = call("table-1", "--study", study(tmp_path / "study", content), "--out", tmp_path)
     assert code == 1
     assert "0 of 0 test errors" in out
-    assert "(n = 4)" in out
+    assert f"(n = {members})" in out
 
 
 @pytest.mark.parametrize(
