@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -187,10 +188,16 @@ class TrainConfig(Section):
         return {key: value for key, value in values.items() if (key, value) != ("weighting", {"name": "fixed"})}
 
 
+def _some_snapshot(epochs: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    if not epochs:
+        raise ValueError("expected at least one epoch, or `probes: null` for a study without probes")
+    return epochs
+
+
 class ProbeConfig(Section):
     """Curvature of each task's loss with respect to the shared parameters."""
 
-    epochs: Annotated[tuple[int | Literal["end"], ...], Field(min_length=1), DISTINCT] = (0, "end")
+    epochs: Annotated[tuple[int | Literal["end"], ...], AfterValidator(_some_snapshot), DISTINCT] = (0, "end")
     """When to probe: 0 is before training, ``end`` is the member's last epoch."""
     graphs: PositiveInt = 64
     """Size of the fixed probe set, drawn from the training part."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,9 @@ def test_the_interfaces_for_scripts(finished: Path) -> None:
         assert {"subset", "task", "metric", "mean", "std", "members", "unit"} <= set(cell)
         assert cell["members"] == 2
     assert [row["subset"] for row in summary["wall_clock"]] == [["H", "M"], ["H"], ["M"]]
+    given = (finished, "--out", finished.parent / "studies/tiny", "--set", "report.figures=none")
+    told = call("gather", *given).stderr
+    assert f"next: `ensemble-mtl report {shlex.join(map(str, given))}`" in told, "the next command is not to be retyped"
     assert summary["synthetic"] is True
 
 

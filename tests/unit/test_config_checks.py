@@ -92,7 +92,10 @@ LAST = "expected 'end', or an epoch of 0 to train.epochs, which is 200"
         ),
         ("probes: {epochs: [-1]}", f"probes.epochs.0: {LAST}, got -1"),
         ("probes: {epochs: [0, 5000]}", f"probes.epochs.1: {LAST}, got 5000"),
-        ("probes: {epochs: []}", "probes.epochs: expected a length of at least 1, got []"),
+        (
+            "probes: {epochs: []}",
+            "probes.epochs: expected at least one epoch, or `probes: null` for a study without probes, got []",
+        ),
         ("probes: {epochs: [end, end]}", "probes.epochs: expected each entry once, got ['end', 'end']"),
         ("probes: {epochs: [ende]}", "probes.epochs.0: expected an integer or 'end', got 'ende'"),
         (

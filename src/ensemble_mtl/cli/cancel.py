@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.errors import StudyError
 from ensemble_mtl.study import Study
 
@@ -35,6 +35,6 @@ def command(study: Study, as_json: bool) -> None:
         print_json({"study": study.config.name, "directory": str(study.root), "cancelled": ended})
     elif ended:
         print(f"cancelled job {', '.join(ended)}; none of them is requeued")
-        note("next: `ensemble-mtl submit CONFIG` or `ensemble-mtl run CONFIG` continues from the checkpoints")
+        note(f"next: {next_step('run')}, or the same submit, continues from the checkpoints")
     else:
         print("no job of this study waits or runs; a run of your own is ended by Ctrl-C or SIGTERM")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,17 @@ def print_json(value: Any) -> None:
 def note(text: str) -> None:
     """A line for the person, not for scripts: on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def next_step(verb: str) -> str:
+    """The command that does ``verb`` with the CONFIG, ``--out`` and ``--set`` of this one."""
+    given = click.get_current_context().params
+    words = ["ensemble-mtl", *verb.split(), str(given["config"])]
+    if given["out"]:
+        words += ["--out", str(given["out"])]
+    for override in given["overrides"]:
+        words += ["--set", override]
+    return f"`{shlex.join(words)}`"
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.study import Study
 
 
@@ -32,7 +32,7 @@ def build(study: Study, as_json: bool) -> None:
     print(f"{study.data}: {len(graphs)} graphs, {int(graphs.node_ptr[-1])} atoms, {len(graphs.topologies)} topologies")
     for line in skipped:
         print(f"skipped {line}")
-    note("next: `ensemble-mtl data inspect CONFIG`, or `ensemble-mtl run CONFIG`")
+    note(f"next: {next_step('data inspect')}, or {next_step('run')}")
 
 
 @command.command()

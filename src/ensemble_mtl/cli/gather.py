@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED, IncompleteStudyError
 from ensemble_mtl.study import Study
 
@@ -22,7 +22,7 @@ def command(study: Study, as_json: bool) -> None:
         print_json(summary)
     else:
         show(summary)
-        note(f"wrote {study.root / 'summary.json'} and summary.csv; next: `ensemble-mtl report CONFIG`")
+        note(f"wrote {study.root / 'summary.json'} and summary.csv; next: {next_step('report')}")
     sys.exit(exit_code(summary))
 
 
@@ -31,7 +31,9 @@ def collect(study: Study) -> dict[str, Any]:
     from ensemble_mtl import gather
 
     if set(study.states().values()) <= {"missing"} and not study.orphans():
-        raise IncompleteStudyError(f"{study.root}: no member has been trained yet; start with `ensemble-mtl run`")
+        begun = sum(study.checkpoint(member).exists() for member in study.members())
+        told = f"no member is finished yet ({begun} checkpointed)" if begun else "no member has been trained yet"
+        raise IncompleteStudyError(f"{study.root}: {told}; `ensemble-mtl run` trains them")
     summary = gather.gather(study)
     gather.write(study, summary)
     return summary

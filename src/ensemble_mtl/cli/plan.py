@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
+from ensemble_mtl.cli.common import duration, json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import StudyError
 from ensemble_mtl.models.spec import input_widths, of_subset
@@ -35,7 +35,7 @@ def command(study: Study, measure: bool, as_json: bool) -> None:
         return
     _print(content)
     if content["estimate"] is None:
-        note("next: add --measure for an estimate of the time, or `ensemble-mtl run CONFIG`")
+        note(f"next: add --measure for an estimate of the time, or {next_step('run')}")
 
 
 def describe(study: Study) -> dict[str, Any]:

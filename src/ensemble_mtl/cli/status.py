@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ensemble_mtl import claims
-from ensemble_mtl.cli.common import duration, json_option, note, print_json, study_arguments
+from ensemble_mtl.cli.common import duration, json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.member_files import last_metrics
 from ensemble_mtl.plan import Member, group_name
 from ensemble_mtl.study import STATES, State, Study, counts
@@ -100,9 +100,9 @@ def _print(found: dict[str, Any]) -> None:
     if any(row["live"] for row in found["jobs"]):
         return  # they will see to it
     if found["done"] == found["total"]:
-        note("next: `ensemble-mtl report CONFIG`")
+        note(f"next: {next_step('report')}")
     elif not found["running"] and not found["orphans"]:
-        note("next: `ensemble-mtl run CONFIG` trains what is missing")
+        note(f"next: {next_step('run')} trains what is missing")
 
 
 def _print_jobs(rows: list[dict[str, Any]]) -> None:

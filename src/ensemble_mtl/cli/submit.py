@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
+from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.study import Study
 
 LAUNCHER_HELP = "A job array, or one allocation in which MPI or Ray has the processes."
@@ -47,7 +47,7 @@ def command(
         _show(_submissions.scripts(request), as_json)
         return
     if set(study.states().values()) == {"done"}:
-        note(f"{study.root}: every member is done, nothing is submitted; next: `ensemble-mtl report CONFIG`")
+        note(f"{study.root}: every member is done, nothing is submitted; next: {next_step('report')}")
         return
     _tell_of_earlier(study)
     made = _submissions.submit(request)
@@ -55,7 +55,7 @@ def command(
         print_json({**asdict(made), "directory": str(study.root), "script": str(study.root / f"jobs/{made.name}.sh")})
         return
     print(f"submitted job {made.job}, and job {made.gather} that gathers after it; scripts in {study.root / 'jobs'}")
-    note("next: `ensemble-mtl status CONFIG`; `ensemble-mtl cancel CONFIG` ends them, and the same submit continues")
+    note(f"next: {next_step('status')}; {next_step('cancel')} ends them, and the same submit continues")
 
 
 def _site(path: Path | None, scheduler: str | None, given: dict[str, Any]) -> Any:

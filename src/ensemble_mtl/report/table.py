@@ -129,10 +129,13 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """``0.031``; below a thousandth only that it is so."""
+    """``0.031``, ``0.0498``: never rounded to the other side of 0.05; below a thousandth only that it is so."""
     if value is None:
         return ABSENT
-    return "< 0.001" if value < 1e-3 else f"{value:.3f}"
+    if value < 1e-3:
+        return "< 0.001"
+    digits = next((digits for digits in range(3, 6) if (round(value, digits) < 0.05) == (value < 0.05)), 6)
+    return f"{value:.{digits}f}"
 
 
 def _line(entries: Iterable[str]) -> str:

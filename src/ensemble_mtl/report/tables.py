@@ -102,7 +102,10 @@ def over_stacks(rows: list[Row]) -> str:
     """What the ± of the wall-clock ``rows`` is, or why there is none."""
     numbers = sorted({row["stacks"] for row in rows if row["std"] is not None})
     if not numbers:
-        return "without a deviation: it takes two stacks (a stack's time is divided evenly among its members)"
+        return (
+            "without a deviation, since the members of a subset shared one stack and its clock (its time is divided "
+            "evenly among them)"
+        )
     alone = "; none where there was one stack" if any(row["stacks"] == 1 for row in rows) else ""
     return (
         f"± sample standard deviation over the {_range(numbers)} stacks (a stack's time is divided evenly among its "

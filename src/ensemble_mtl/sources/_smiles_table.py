@@ -89,7 +89,7 @@ def _read(name: str, text: io.TextIOWrapper, chosen: Sequence[str]) -> Table:
             raise DataError(f"{name}:1: empty, expected the names of the columns")
         for column in chosen:
             if column not in header:
-                raise DataError(f"{name}:1: column {unknown(column, list(dict.fromkeys(header)))}")
+                raise DataError(f"{name}:1: no such column: {unknown(column, list(dict.fromkeys(header)))}")
         counts = Counter(header)
         where = {column: [k for k, own in enumerate(header) if own == column] for column in chosen}
         table = Table([], [], [column for column, count in counts.items() if count > 1], [])

@@ -142,7 +142,12 @@ def _summary(faults: list[str]) -> str:
     lines = faults[:_SHOWN_FAULTS]
     if len(faults) > len(lines):
         lines.append(f"… and {len(faults) - len(lines)} more malformed files")
-    return "\n".join([*lines, "correct the files, or set data.on_error: skip to leave them out"])
+    return "\n".join(
+        [
+            *lines,
+            "every file of data.path is read; correct or remove these, or set data.on_error: skip to leave them out",
+        ]
+    )
 
 
 def _graphs(options: Options, parsed: list[tuple[str, Parsed]]) -> tuple[list[Graph], list[str]]:

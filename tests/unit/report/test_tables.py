@@ -64,6 +64,12 @@ def test_signs_are_always_shown() -> None:
         "−35", "+0.62", "+3.0", "+0", "+120", "–",
     ]  # fmt: skip
     assert (p_value(0.0004), p_value(0.0312), p_value(None)) == ("< 0.001", "0.031", "–")
+    assert (p_value(0.0498), p_value(0.04996), p_value(0.05), p_value(0.0502)) == (
+        "0.0498",
+        "0.04996",
+        "0.050",
+        "0.050",
+    )
 
 
 def test_table_1_has_its_rows_and_columns(summary: dict[str, Any]) -> None:
@@ -113,7 +119,7 @@ def test_one_stack_has_no_deviation(tmp_path: Path) -> None:
     for member in study.members():
         fake_study.finish(study, member, stack_id="one")
     summary = gather.gather(study)
-    assert "without a deviation: it takes two stacks" in tables.wall_clock(summary).caption
+    assert "without a deviation, since the members of a subset shared one stack" in tables.wall_clock(summary).caption
     for table in (tables.wall_clock(summary), tables.cost(summary)):
         assert not any("±" in cell.text for cells in table.rows for cell in cells)
 

@@ -203,8 +203,11 @@ def test_parallel_reading_gives_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     ("content", "message"),
     [
         (b"", r"molecules\.csv:1: empty, expected the names of the columns"),
-        (b"smile,gap,charge\n", r"column got 'smiles', expected one of smile, gap, charge; did you mean 'smile'\?"),
-        (b"smiles,gap\n", r"column got 'charge', expected one of smiles, gap"),
+        (
+            b"smile,gap,charge\n",
+            r"no such column: got 'smiles', expected one of smile, gap, charge; did you mean 'smile'\?",
+        ),
+        (b"smiles,gap\n", r"no such column: got 'charge', expected one of smiles, gap"),
         (b"smiles,gap,charge\n", "no row is left of 0"),
         (b"smiles,gap,charge\n\xff\xfe,1,1\n", r"not a text file \(invalid start byte at byte"),
         (b"\x1f\x8b\x08\x00broken", "damaged archive"),

@@ -26,8 +26,9 @@ def caption(inputs: ReportInputs) -> str:
     numbers = sorted({one.members for panel in curves(inputs).values() for one in panel.values()})
     over = "–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) if numbers else "no"
     text = (
-        f"{metric.upper()} of each task against epoch, {_scale(inputs)}; the training error is that of the weights "
-        f"that each batch met. Line: mean over members ({over} of them); band: ± one sample standard deviation (ddof "
+        f"{metric.upper()} of each task against epoch, {_scale(inputs)}; the training error is taken in "
+        "training: of the weights that each batch met, with the batch norm of that batch, so it may lie above the "
+        f"others. Line: mean over members ({over} of them); band: ± one sample standard deviation (ddof "
         "1). Members that stopped early keep their last value."
     )
     if metric == "rmse":
