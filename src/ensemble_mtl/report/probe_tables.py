@@ -10,6 +10,8 @@ from ensemble_mtl.plan import Subset, label
 from ensemble_mtl.report.table import ABSENT, Cell, Table, scientific, seconds
 from ensemble_mtl.results import ProbeResult
 
+_ONE_RUN = "1 run, so of unknown error; probes.lanczos_starts: 3 tells it"
+
 
 def tables(probes: Sequence[ProbeResult], subset: Subset) -> list[Table]:
     """Of all ``probes``, which are of one member and epoch, and of the tasks of its ``subset``."""
@@ -23,7 +25,7 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
     rows = [
         _row("loss", probe.loss),
         _row("trace", probe.trace, probe.trace_sem, f"n = {probe.trace_samples}"),
-        _row("‖H‖_F", probe.frobenius, probe.frobenius_sem, f"{runs} run{'s' if runs > 1 else ''}"),
+        _row("‖H‖_F", probe.frobenius, probe.frobenius_sem, f"{runs} runs" if runs > 1 else _ONE_RUN),
         _row("smallest Ritz value", probe.eig_min, probe.eig_min_error, "to an eigenvalue"),
         _row("largest Ritz value", probe.eig_max, probe.eig_max_error, "to an eigenvalue"),
         *(
