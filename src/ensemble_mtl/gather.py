@@ -15,11 +15,23 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl import __version__, aggregates, atomic, curvature_summary, results, statistics, weighting_effects
+import numpy as np
+
+from ensemble_mtl import (
+    __version__,
+    aggregates,
+    atomic,
+    convergence,
+    curvature_summary,
+    results,
+    statistics,
+    weighting_effects,
+)
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.split.base import Split
 from ensemble_mtl.errors import DataError, IncompleteStudyError, StoreError
 from ensemble_mtl.plan import Member, is_main, label, subsets
+from ensemble_mtl.prepare import part_targets
 from ensemble_mtl.results import MemberResult
 from ensemble_mtl.study import Study, counts
 
@@ -77,6 +89,7 @@ def gather(study: Study) -> dict[str, Any]:
         "wall_clock": aggregates.wall_clock(groups),
         "cost": aggregates.cost(groups),
         "gains": gains,
+        "convergence": convergence.signs(groups, _test_spreads(study, store), max(config.fractions)),
         "curvature": aggregates.curvature(groups, ends=ends),
         "curvature_pairs": pairs,
         "mismatch": curvature_summary.mismatch(gains, pairs, max(config.fractions)),
@@ -174,6 +187,17 @@ def split_sizes(study: Study, data_sha256: str) -> dict[str, int] | None:
     """Graphs in each part of the study's first split; None without it."""
     split = load_split(study, study.config.split_seeds[0], data_sha256)
     return None if split is None else {part: len(indices) for part, indices in split.parts.items()}
+
+
+def _test_spreads(study: Study, store: GraphStore) -> dict[tuple[str, int], float]:
+    """(Task, split) to the standard deviation of its test targets; splits that cannot be read are left out."""
+    splits = {seed: load_split(study, seed, store.sha256) for seed in study.config.split_seeds}
+    return {
+        (name, seed): float(np.nanstd(part_targets(store, task.target, split.test)))
+        for name, task in study.config.tasks.items()
+        for seed, split in splits.items()
+        if split is not None
+    }
 
 
 def _check(study: Study, member: Member, result: MemberResult, data_sha256: str) -> None:

@@ -40,12 +40,14 @@ def collect(study: Study) -> dict[str, Any]:
 
 
 def show(summary: dict[str, Any]) -> None:
-    """Print the summary's tables, and last the answer."""
-    from ensemble_mtl.report import tables, verdicts
+    """Print the summary's tables, and last the answer and what speaks against it."""
+    from ensemble_mtl.report import doubts, tables, verdicts
 
     tables.show(summary)
     for verdict in verdicts.headlines(summary):
         print(f"{verdict.task}: {verdict.text}. {verdict.detail}")
+    for doubt in doubts.doubts(summary):
+        print(f"But: {doubt}")
 
 
 def exit_code(summary: dict[str, Any]) -> int:

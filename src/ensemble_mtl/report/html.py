@@ -7,6 +7,7 @@ from typing import Any
 
 from ensemble_mtl.plan import label
 from ensemble_mtl.report import curvature_tables, tables, weightings
+from ensemble_mtl.report.doubts import doubts
 from ensemble_mtl.report.drawing import Drawing
 from ensemble_mtl.report.table import Table
 from ensemble_mtl.report.verdicts import headlines
@@ -32,6 +33,7 @@ def render(summary: dict[str, Any], drawings: list[Drawing]) -> str:
         style=style,
         status=_status(summary),
         headlines=headlines(summary),
+        doubts=doubts(summary),
         main_tables=[tables.errors(summary, "rmse_scaled", tables.fractions(summary)[0])],
         more_tables=_more_errors(summary),
         gains=_optional(tables.gains(summary)),
