@@ -142,12 +142,10 @@ def _summary(faults: list[str]) -> str:
     lines = faults[:_SHOWN_FAULTS]
     if len(faults) > len(lines):
         lines.append(f"… and {len(faults) - len(lines)} more malformed files")
-    return "\n".join(
-        [
-            *lines,
-            "every file of data.path is read; correct or remove these, or set data.on_error: skip to leave them out",
-        ]
+    lines.append(
+        "every file of data.path is read; correct or remove these, or set data.on_error: skip to leave them out"
     )
+    return "\n".join(lines)
 
 
 def _graphs(options: Options, parsed: list[tuple[str, Parsed]]) -> tuple[list[Graph], list[str]]:
