@@ -49,11 +49,12 @@ def make_study(root: Path, *, seeds: int = 6, synthetic: bool = True, label: str
     tasks = {name: {"target": target} for name, target in TARGETS.items()}
     if label is not None:
         tasks["H"]["label"] = label
-    part = {name: Options(name="fake") for name in ("conv", "optimizer", "schedule", "launcher")}
+    part = {name: Options(name="fake") for name in ("conv", "optimizer", "launcher")}
+    schedule = Options(name="constant")
     config = StudyConfig(
         name=more.pop("name", "fept-example"), data=Options(name="fake"), split=Options(name="composition"),
         tasks=tasks, seeds=seeds, model=ModelConfig(conv=part["conv"]), launch=LaunchConfig(launcher=part["launcher"]),
-        train=TrainConfig(optimizer=part["optimizer"], schedule=part["schedule"]), **more,
+        train=TrainConfig(optimizer=part["optimizer"], schedule=schedule), **more,
     )  # fmt: skip
     study = Study(config, root)
     graph_store.save(study.data, make_store(synthetic=synthetic))

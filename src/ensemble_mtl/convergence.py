@@ -14,7 +14,7 @@ from ensemble_mtl.graph import FloatArray
 Row = dict[str, Any]
 
 
-def signs(groups: Groups, spreads: Mapping[tuple[str, int], float], fraction: float) -> Row:
+def signs(groups: Groups, spreads: Mapping[tuple[str, int], float], fraction: float, *, annealed: bool = False) -> Row:
     """Signs that more training, or another, would change the errors.
 
     Args:
@@ -22,12 +22,15 @@ def signs(groups: Groups, spreads: Mapping[tuple[str, int], float], fraction: fl
         spreads: (task, split) to the standard deviation of the test targets about their own mean, in the task's unit:
             what the best constant has for an RMSE.
         fraction: the training fraction that is looked at.
+        annealed: whether the learning rate fell to its least with the last epoch, where members are then expected to
+            be best.
 
     Returns:
-        ``members``; ``best_at_end``, how many of them had the lowest validation loss in the last of all their epochs,
-        without being stopped; and ``tasks``, one row per task: its ``members``, how many of them are ``no_better`` than
-        that constant, and the rank correlation of epochs and error among the members that early stopping ended, ranked
-        within their subset, Holm-corrected over the tasks. ``falling`` means that longer training is better.
+        ``members``; ``annealed``; ``best_at_end``, how many of them had the lowest validation loss in the last of all
+        their epochs, without being stopped; and ``tasks``, one row per task: its ``members``, how many of them are
+        ``no_better`` than that constant, and the rank correlation of epochs and error among the members that early
+        stopping ended, ranked within their subset, Holm-corrected over the tasks. ``falling`` means that longer
+        training is better.
     """
     here = {subset: pairs for (subset, share), pairs in groups.items() if share == fraction}
     members = [pair for pairs in here.values() for pair in pairs]
@@ -44,7 +47,7 @@ def signs(groups: Groups, spreads: Mapping[tuple[str, int], float], fraction: fl
         correlations.append(rank_correlation.spearman(*np.array(ranked, dtype=np.float64).reshape(-1, 2).T))
     judged = rank_correlation.holm_corrected(correlations)
     tasks = [{**row, **one.to_json()} for row, one in zip(rows, judged, strict=True)]
-    return {"members": len(members), "best_at_end": at_end, "tasks": tasks}
+    return {"members": len(members), "annealed": annealed, "best_at_end": at_end, "tasks": tasks}
 
 
 def _ranked(pairs: list[Pair], task: str) -> Iterator[tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 
 import numpy as np
@@ -102,9 +103,14 @@ def assert_trains_alike(problem: Problem) -> None:
     assert whole["parameters"].isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", STORES)
+CASES = [
+    (kind, size, ("float32", "float64")[(i + j) % 2])
+    for (i, kind), (j, size) in itertools.product(enumerate(STORES), enumerate(SIZES))
+]
+"""Every kind of graphs with every size, and each of both in either precision."""
+
+
+@pytest.mark.parametrize(("kind", "size", "dtype"), CASES)
 @pytest.mark.parametrize("model", MODELS)
 def test_training(model, kind, size, dtype):
     assert_trains_alike(problem_of(model, kind, dtype=dtype, **SIZES[size]))

@@ -20,8 +20,8 @@ from pathlib import Path
 from studies import ENVIRONMENT, TINY, alive, results
 
 STUDY = TINY.replace("epochs: 3,", "epochs: 300, checkpoint_seconds: 0.1,").replace("seeds: 2", "seeds: 4")
-STUDY = STUDY.replace("launch: {", "launch: {members_per_shard: 3, retries: 1000, ")
-"""Twelve members in shards of at most three, which are regrouped after every death."""
+STUDY = STUDY.replace("launch: {", "launch: {members_per_shard: 3, retries: 1000, ").replace("workers: 2", "workers: 4")
+"""Twelve members in shards of at most three, which are regrouped after every death; four local workers to kill."""
 PAUSE = (0.05, 0.8)
 """Shortest and longest time between two blows, and between the first member's start and a blow."""
 EARLY_SHARE = 0.2

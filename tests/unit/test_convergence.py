@@ -82,10 +82,13 @@ def test_members_best_in_the_last_epoch_are_counted() -> None:
     ends = [pair(50, {"H": 0.1}, stopped=False, best=best) for best in (50, 50, 49)]
     stopped = pair(30, {"H": 0.1}, best=30)
     smaller = [pair(50, {"H": 0.1}, stopped=False, best=50)]
-    signs = found({(("H",), 1.0): [*ends, stopped], (("H",), 0.5): smaller})
+    groups = {(("H",), 1.0): [*ends, stopped], (("H",), 0.5): smaller}
+    signs = found(groups)
     assert (signs["members"], signs["best_at_end"]) == (4, 2)
     (told,) = doubts({"convergence": signs})
-    assert told.startswith("2 of 4 members had their lowest validation loss in the very last epoch")
+    assert told.startswith("2 of 4 members had their lowest validation loss in the very last epoch: with more")
+    (told,) = doubts({"convergence": convergence.signs(groups, SPREADS, 1.0, annealed=True)})
+    assert told.startswith("2 of 4 members had their lowest validation loss in the very last epoch, as is to be")
 
 
 def test_a_study_without_results_has_no_signs() -> None:

@@ -65,7 +65,7 @@ def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
             "device": timing["device"],
             "worker_seconds": round(total, 1),
             "workers": timing["workers"],
-            "seconds_about": round(total / timing["workers"], 1),
+            "seconds_about": float(f"{total / timing['workers']:.3g}"),
         }
     except FileNotFoundError:
         return None

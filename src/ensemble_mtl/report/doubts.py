@@ -33,9 +33,13 @@ def _longer(tasks: list[dict[str, Any]]) -> list[str]:
 
 
 def _at_end(found: dict[str, Any]) -> list[str]:
-    if not found["best_at_end"]:
+    count = found["best_at_end"]
+    if not count:
         return []
-    return [
-        f"{found['best_at_end']} of {found['members']} members had their lowest validation loss in the very last "
-        "epoch: with more of them (train.epochs) errors may be smaller, and compare otherwise."
-    ]
+    told = f"{count} of {found['members']} members had their lowest validation loss in the very last epoch"
+    if found["annealed"]:
+        return [
+            f"{told}, as is to be expected where the learning rate falls until then (train.schedule). Whether more "
+            "epochs (train.epochs) would have made errors smaller, only a longer run can tell."
+        ]
+    return [f"{told}: with more of them (train.epochs) errors may be smaller, and compare otherwise."]

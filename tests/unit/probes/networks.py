@@ -9,6 +9,7 @@ from torch import Tensor
 from trunks import with_model
 
 from ensemble_mtl import registry
+from ensemble_mtl.probes import measure
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, train_epoch
 
@@ -33,6 +34,16 @@ def network(name: str, kind: str, members: list[int], *, epochs: int = 2, **opti
 def shared(problem: Problem, state: StackState) -> Tensor:
     """``[M, P]`` the point of the Hessians."""
     return state["parameters"][:, : problem.layout.num_shared]
+
+
+def dense_hessian(problem: Problem, state: StackState, task: str, graphs: Tensor) -> Tensor:
+    """``[P, P]`` of the loss of the only member in ``state``, by double backward, row k from the k-th copy of it."""
+    copies = state.take([0] * problem.layout.num_shared)
+    (loss,) = measure.shared_losses(problem, copies, task, graphs)
+    point = shared(problem, copies).clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(point).sum(), point, create_graph=True)
+    (rows,) = torch.autograd.grad(gradient.diagonal().sum(), point)
+    return rows
 
 
 def random_like(values: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from itertools import cycle
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, network, shared
+from networks import NETWORKS, dense_hessian, network, shared
 from scipy import stats
-from tolerances import DERIVATIVE, close
+from tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 
 from ensemble_mtl import registry
@@ -40,8 +40,14 @@ def member(conv: str, kind: str = "molecules") -> tuple[Problem, StackState]:
 def dense(conv: str, task: str, kind: str = "molecules") -> Tensor:
     """``[P, P]`` Hessian of that member's loss on the probe set."""
     problem, state = member(conv, kind)
-    (loss,) = measure.shared_losses(problem, state, task, measure.probe_set(problem, GRAPHS))
-    return torch.autograd.functional.hessian(lambda flat: loss(flat[None])[0], shared(problem, state)[0])
+    return dense_hessian(problem, state, task, measure.probe_set(problem, GRAPHS))
+
+
+def test_the_dense_hessian_is_autograd_s():
+    problem, state = member("gin")
+    (loss,) = measure.shared_losses(problem, state, "C", measure.probe_set(problem, GRAPHS))
+    expected = torch.autograd.functional.hessian(lambda flat: loss(flat[None])[0], shared(problem, state)[0])
+    close(dense("gin", "C"), expected, rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("conv", NETWORKS)

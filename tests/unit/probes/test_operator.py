@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from problems import both, make, start
-from stores import STORES, lattice_store
+from networks import dense_hessian, network, shared
+from problems import make, start
+from stores import lattice_store
 from tolerances import DERIVATIVE, ROUNDING, close
 
 from ensemble_mtl import registry
@@ -13,51 +14,46 @@ from ensemble_mtl.probes import losses as losses_module
 from ensemble_mtl.probes import measure
 from ensemble_mtl.probes.operator import DenseOperator, HessianOperator
 from ensemble_mtl.sections import ProbeConfig
-from ensemble_mtl.train.step import train_epoch
+from ensemble_mtl.train.state import StackState
+from ensemble_mtl.train.step import Problem
+
+GRAPHS = torch.arange(6)
 
 
-def operator(conv: str, kind: str, task: str, members: list[int]):
-    """Of a stack after two epochs, so that running statistics are no longer the initial ones.
-
-    Not of seed 0, whose small head H is dead: every bias is negative, and nothing has curvature.
-    """
-    edges = 2 if registry.load("models.conv", conv).EDGE_FEATURES else 0
-    problem = make(STORES[kind](10), conv=conv, edge_features=edges)
-    state = start(problem, members)
-    for _ in range(2):
-        train_epoch(problem, state, both(problem, len(members)))
-    shared = state["parameters"][:, : problem.layout.num_shared]
-    losses = measure.shared_losses(problem, state, task, torch.arange(6))
-    return HessianOperator(losses, shared), losses, shared
+def operator(problem: Problem, state: StackState, task: str):
+    """With its losses; not of seed 0, whose small head H is dead: every bias is negative, and nothing has curvature."""
+    losses = measure.shared_losses(problem, state, task, GRAPHS)
+    return HessianOperator(losses, shared(problem, state)), losses
 
 
 @pytest.mark.parametrize(("kind", "task"), [("open", "H"), ("periodic", "C"), ("molecules", "H")])
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
 def test_products_are_those_of_the_dense_hessian(conv, task, kind):
-    found, (loss,), shared = operator(conv, kind, task, [1])
-    dense = torch.autograd.functional.hessian(lambda flat: loss(flat[None])[0], shared[0])
+    problem, state = network(conv, kind, [1])
+    found, (loss,) = operator(problem, state, task)
+    dense = dense_hessian(problem, state, task, GRAPHS)
     columns = torch.cat([found.matvec(row[None]) for row in torch.eye(len(dense), dtype=torch.float64)[::7]])
     close(columns, dense[::7], rtol=DERIVATIVE)
-    gradient = torch.autograd.functional.jacobian(lambda flat: loss(flat[None])[0], shared[0])
+    gradient = torch.autograd.functional.jacobian(lambda flat: loss(flat[None])[0], shared(problem, state)[0])
     close(found.gradient[0], gradient, rtol=ROUNDING)
     assert dense.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
 def test_members_at_once_equal_one_by_one(conv):
-    together, _, _ = operator(conv, "open", "H", [1, 2, 3])
+    together, _ = operator(*network(conv, "open", [1, 2, 3]), "H")
     v = torch.randn(together.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     products = together.matvec(v)
     for m in range(3):
-        alone, _, _ = operator(conv, "open", "H", [m + 1])
+        alone, _ = operator(*network(conv, "open", [m + 1]), "H")
         assert torch.equal(products[m : m + 1], alone.matvec(v[m : m + 1]))
         assert torch.equal(together.loss[m : m + 1], alone.loss)
 
 
 def test_chunks_sum_to_the_whole(monkeypatch):
-    whole, _, _ = operator("pna", "open", "H", [1, 2])
+    whole, _ = operator(*network("pna", "open", [1, 2]), "H")
     monkeypatch.setattr(losses_module, "CHUNK", 4)
-    parts, losses, _ = operator("pna", "open", "H", [1, 2])
+    parts, losses = operator(*network("pna", "open", [1, 2]), "H")
     assert len(losses) == 2
     v = torch.ones(whole.shape, dtype=torch.float64)
     close(parts.matvec(v), whole.matvec(v), rtol=DERIVATIVE)

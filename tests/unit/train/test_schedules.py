@@ -80,6 +80,18 @@ def test_plateau_is_torch_s_for_each_member(patience, threshold, floor):
 
 
 @pytest.mark.parametrize("name", registry.names("train.schedule"))
+def test_an_annealing_schedule_is_at_its_least_in_the_last_epoch_however_many_there_are(name):
+    """Others have the same factors however many epochs are planned."""
+    module = registry.load("train.schedule", name)
+    options = module.Options(name=name)
+    state, ends = module.start(options, 1), []
+    for epochs in (5, 20):
+        module.step(options, state, epochs, epochs, torch.ones(1, dtype=torch.float64))
+        ends.append(float(state["factor"]))
+    assert (max(ends) < ROUNDING) == getattr(module, "ANNEALS", False)
+
+
+@pytest.mark.parametrize("name", registry.names("train.schedule"))
 def test_state_has_a_factor_per_member_that_starts_at_one(name):
     module = registry.load("train.schedule", name)
     state = module.start(module.Options(name=name), 4)

@@ -13,6 +13,8 @@ from ensemble_mtl.train.schedule import constant
 if TYPE_CHECKING:
     from torch import Tensor
 
+ANNEALS = True
+
 
 class Options(registry.Options):
     """From the full learning rate to ``floor`` times it over all epochs.
