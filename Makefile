@@ -1,7 +1,7 @@
 # make setup | run | test | check | bench - everything happens in .venv of this folder.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS := $(shell echo $$(($$(nproc) + 1)))  # many tests wait for daemons and time limits
+WORKERS := $(shell echo $$(($$(nproc) + 2)))  # many tests wait for daemons and time limits
 export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
