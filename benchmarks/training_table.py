@@ -69,7 +69,7 @@ def table(found: Measured) -> str:
         "memory of a training step, per member, where freed memory goes back at once (a study's workers keep it). "
         f"{device_name(torch.device('cpu'))}; {software}. 6 × 20 PNA, all tasks together, batch 64, float32. "
         "Made by `make bench`; QM8 takes `python -m benchmarks --only training --qm8 FILE`, HydraGNN takes part where "
-        "it is installed.",
+        "it is installed. Peers are given ready batches, so what their loaders take is not in their times.",
         "",
         "![Training speed](training.svg)",
         "",

@@ -5,6 +5,7 @@ The only place that composes data, model, training, probes and results.
 
 from __future__ import annotations
 
+import gc
 import math
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -142,8 +143,11 @@ class _Trainer:
                 own = [member for member in stack if self.keeper.held(self.study.claim(member))]
                 left = [member for member in own if not self.study.result(member).exists()]
                 half = math.ceil(len(stack) / 2)
+                text = f"{len(stack)} members need more memory than there is; on with {half}"
                 for member in left:
-                    log(self.study, member, f"{len(stack)} members need more memory than there is; on with {half}")
+                    log(self.study, member, text)
+                self.control.tell({"event": "shortage", "error": text})
+                _give_back(self.problem.train.device)
                 waiting = self._stacks(left, half) + waiting
 
     def _fail(self, members: Sequence[Member], error: TrainingError) -> None:
@@ -217,6 +221,13 @@ class _Trainer:
                 path.replace(aside)
                 log(self.study, member, f"checkpoint set aside as {aside.name}, training anew: {error}")
         return MemberRun(member), untrained
+
+
+def _give_back(device: torch.device) -> None:
+    """Let go of what an attempt has left: tracebacks and tapes refer to each other, and torch keeps what it freed."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _prepared(study: Study, split: int) -> Prepared:

@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from ensemble_mtl.devices import finish
 from ensemble_mtl.memory import is_shortage
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, batches, losses_and_gradient
@@ -48,7 +49,7 @@ def _step_seconds(problem: Problem, state: StackState, graphs: torch.Tensor) -> 
     def now() -> float:
         if not parameters.is_cuda:
             return time.process_time()
-        torch.cuda.synchronize(parameters.device)
+        finish(parameters.device)
         return time.perf_counter()
 
     found = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl import atomic, registry
+from ensemble_mtl.devices import finish
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.plan import Member, fingerprint
 from ensemble_mtl.prepare import load, prepare
@@ -58,13 +59,18 @@ def _epoch(problem: Problem, state: StackState) -> float:
     weights = torch.ones(len(state), len(tasks), dtype=state["parameters"].dtype, device=problem.train.device)
     order = batches(problem, 0)
     losses_and_gradient(problem, state, weights, order[0])  # first calls allocate
-    started = time.perf_counter()
+    started = _now(problem)
     for graphs in order[:NUM_STEPS]:
         losses_and_gradient(problem, state, weights, graphs)
-    steps = (time.perf_counter() - started) / len(order[:NUM_STEPS]) * len(order)
-    started = time.perf_counter()
+    steps = (_now(problem) - started) / len(order[:NUM_STEPS]) * len(order)
+    started = _now(problem)
     validate(problem, state)
-    return steps + time.perf_counter() - started + _estimates(problem, state)
+    return steps + _now(problem) - started + _estimates(problem, state)
+
+
+def _now(problem: Problem) -> float:
+    finish(problem.train.device)
+    return time.perf_counter()
 
 
 def _estimates(problem: Problem, state: StackState) -> float:
@@ -72,9 +78,9 @@ def _estimates(problem: Problem, state: StackState) -> float:
     options = problem.config.weighting
     if problem.curvature is None or not hasattr(registry.load("train.weighting", options.name), "observe"):
         return 0.0
-    started = time.perf_counter()
+    started = _now(problem)
     problem.curvature(problem, state)
-    return (time.perf_counter() - started) / options.every
+    return (_now(problem) - started) / options.every
 
 
 def _probes(problem: Problem, state: StackState, config: ProbeConfig | None) -> float:
@@ -87,13 +93,12 @@ def _probes(problem: Problem, state: StackState, config: ProbeConfig | None) -> 
     density = registry.load("probes.density", config.density.name)
     products = density.num_products(config.density, config.lanczos_steps, config.lanczos_starts)
 
-    seconds = config.trace_samples * _second_call(all_forms(problem, state, tasks, graphs).quadratic_forms, v)
-    seconds += products * sum(_second_call(hessian(problem, state, task, graphs).matvec, v) for task in tasks)
+    def second_call(function: Callable[[Tensor], Tensor]) -> float:
+        function(v)  # first calls allocate
+        started = _now(problem)
+        function(v)
+        return _now(problem) - started
+
+    seconds = config.trace_samples * second_call(all_forms(problem, state, tasks, graphs).quadratic_forms)
+    seconds += products * sum(second_call(hessian(problem, state, task, graphs).matvec) for task in tasks)
     return seconds * len(config.epochs)
-
-
-def _second_call(function: Callable[[Tensor], Tensor], v: Tensor) -> float:
-    function(v)  # first calls allocate
-    started = time.perf_counter()
-    function(v)
-    return time.perf_counter() - started

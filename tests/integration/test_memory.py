@@ -72,7 +72,8 @@ def results(study: Path) -> dict[str, dict]:
 def test_a_stack_is_halved_until_it_fits(tmp_path):
     config = studies.write(tmp_path, WIDE)
     train(config, tmp_path / "all", 10_000)
-    train(config, tmp_path / "short", 60)
+    said = train(config, tmp_path / "short", 60)
+    assert "{'event': 'shortage', 'error': '8 members need more memory than there is; on with 4'}" in said
     whole, short = results(tmp_path / "all"), results(tmp_path / "short")
     assert len(whole) == len(short) == 8
     assert {found["stack_size"] for found in whole.values()} == {8}

@@ -65,6 +65,8 @@ class TrainingProgress:
             note(f"stopping: {now}")
         elif event["event"] == "failed":
             note(f"member {event['member']} failed: {event['error']}")
+        elif event["event"] == "shortage":
+            note(event["error"])
         elif event["event"] == "retry":
             note(f"{event['error']}; {len(event['members'])} member(s) are given to a new one")
         ended = (self._done + self._failed) * self._epochs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,11 +13,16 @@ DEV = Path("/dev")
 
 
 def gpus_of_host() -> list[str]:
-    """Numbers of the host's GPUs, NVIDIA's or AMD's."""
-    found = [path.name.removeprefix("nvidia") for path in sorted(DEV.glob("nvidia[0-9]*"))]
-    if not found and (DEV / "kfd").exists():  # AMD's compute driver; it numbers from 0
-        found = [str(number) for number, _ in enumerate(DEV.glob("dri/renderD*"))]
-    return found
+    """Numbers of the host's GPUs, NVIDIA's or AMD's, that bind a process to them; none for a CPU build of torch.
+
+    They count from 0 whatever the device files are called: a container that has ``nvidia3`` only calls it 0.
+    """
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return []
+    found = list(DEV.glob("nvidia[0-9]*"))
+    if not found and (DEV / "kfd").exists():  # AMD's compute driver
+        found = list(DEV.glob("dri/renderD*"))
+    return [str(number) for number, _ in enumerate(found)]
 
 
 def usable(environment: Mapping[str, str], host: Sequence[str]) -> tuple[str, list[str]]:
@@ -26,7 +33,11 @@ def usable(environment: Mapping[str, str], host: Sequence[str]) -> tuple[str, li
         host: the host's GPUs, if it does not.
     """
     name = next((name for name in VISIBLE if name in environment), None)
-    return name or VISIBLE[0], [gpu for gpu in environment[name].split(",") if gpu] if name else list(host)
+    if name is None:
+        return VISIBLE[0], list(host)
+    named = [gpu.strip() for gpu in environment[name].split(",")]
+    # as CUDA reads it: what stands behind one that is none does not count; Slurm names one so where it gave none
+    return name, list(itertools.takewhile(lambda gpu: gpu and not gpu.startswith(("-", "NoDevFiles")), named))
 
 
 def gpu_of(number: int, environment: Mapping[str, str], host: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ensemble_mtl import registry
+from ensemble_mtl.devices import free_bytes
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.probes.forms import JetForms, ProductForms, quadratic_forms
 from ensemble_mtl.probes.hutchinson import rademacher
@@ -66,7 +67,7 @@ def measure(
 def _at_once(problem: Problem, state: StackState, config: ProbeConfig) -> int:
     """Members whose Lanczos bases fit into memory together; what is found does not depend on it."""
     like = state["parameters"]
-    room = torch.cuda.mem_get_info(like.device)[0] // 4 if like.is_cuda else BASES
+    room = free_bytes(like.device) // 4 if like.is_cuda else BASES
     return max(1, room // (config.lanczos_steps * problem.layout.num_shared * like.element_size()))
 
 

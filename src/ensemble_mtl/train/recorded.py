@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
+from ensemble_mtl.devices import free_bytes
 from ensemble_mtl.memory import is_shortage
 
 Step = Callable[[Tensor], None]
-Record = Callable[[Step, Tensor], Callable[[], None]]
-"""Of a step and the tensor that it shall read its batch from, the function that does it; nothing is done yet."""
+Replay = Callable[[], None]
+Record = Callable[[Step, Tensor], Replay | None]
+"""Of a step and the tensor that it shall read its batch from, the function that does it; nothing is done yet. None
+where memory hardly suffices for a recording beside what a step took."""
 
+ROOM, SPARE_BYTES = 1.2, 256 * 2**20
+"""A recording has memory of its own, as much as a step takes and some for its stream. Since what a failed one has taken
+may be lost to the process, none is begun unless so many times that, and so much more, is free."""
 
 _REFUSED: list[str] = []
 """Why a step could not be recorded in this process; it is not tried again."""
@@ -39,38 +44,50 @@ def each(step: Step, batches: Sequence[Tensor], record: Record | None) -> None:
         RuntimeError: memory does not suffice.
     """
     own, replay = batches[0].clone(), None
+    if own.is_cuda:
+        torch.cuda.reset_peak_memory_stats(own.device)
     for number, graphs in enumerate(batches):
-        if number == 0 or record is None or len(graphs) != len(own):
-            step(graphs)
-            continue
-        own.copy_(graphs)
-        if replay is None:
-            replay = _recorded(record, step, own)
-        (replay or partial(step, graphs))()
+        if number and record is not None and len(graphs) == len(own):
+            own.copy_(graphs)
+            replay = replay or _recorded(record, step, own)
+            if replay is not None:
+                replay()
+                continue
+            record = None
+        step(graphs)
 
 
-def _recorded(record: Record, step: Step, own: Tensor) -> Callable[[], None] | None:
-    """None if it cannot be; then nothing of the attempt is left, neither its error nor the memory that it names."""
+def _recorded(record: Record, step: Step, own: Tensor) -> Replay | None:
+    """None if it cannot be; nothing keeps the attempt's tensors then, as its error would."""
     if _REFUSED:
         return None
     try:
         return record(step, own)
     except RuntimeError as error:
         # what ends a recording complains of its failure in turn
-        for cause in (error, error.__context__):
-            if cause is not None and is_shortage(cause):
-                raise cause from None
-        _REFUSED.append(str(error))
-        warnings.warn(f"training goes on slower, since a step could not be recorded: {error}", stacklevel=2)
+        shortages = [str(cause) for cause in (error, error.__context__) if cause is not None and is_shortage(cause)]
+        told = str(error)
+    if shortages:
+        raise torch.OutOfMemoryError(shortages[0])
+    _REFUSED.append(told)
+    warnings.warn(f"training goes on slower, since a step could not be recorded: {told}", stacklevel=2)
     return None
 
 
-def cuda_graph(step: Step, graphs: Tensor) -> Callable[[], None]:
+def _has_room(device: torch.device) -> bool:
+    """Whether what the first step took fits once more."""
+    step = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    return free_bytes(device) >= ROOM * step + SPARE_BYTES
+
+
+def cuda_graph(step: Step, graphs: Tensor) -> Replay | None:
     """A :data:`Record` for CUDA devices."""
+    if not _has_room(graphs.device):
+        return None
     recording = torch.cuda.CUDAGraph()
     # torch.cuda.graph leaves its own stream the current one when a recording fails
     present = torch.cuda.current_stream(graphs.device)
     with torch.cuda.device(graphs.device), torch.cuda.stream(present), torch.cuda.graph(recording):
         step(graphs)
-    replay: Callable[[], None] = recording.replay
+    replay: Replay = recording.replay
     return replay

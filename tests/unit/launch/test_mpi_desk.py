@@ -134,6 +134,7 @@ def test_other_events_are_passed_on() -> None:
     [
         ([], []),
         (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], ["0", "1"]),
+        (["nvidia3", "nvidiactl"], ["0"]),  # a container's
         (["dri/renderD128"], []),  # a display
         (["kfd", "dri/renderD128", "dri/renderD129"], ["0", "1"]),
     ],
@@ -143,4 +144,22 @@ def test_gpus_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.setattr(_gpus, "DEV", tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0")
     assert _gpus.gpus_of_host() == found
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0+cpu")
+    assert _gpus.gpus_of_host() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("2,0", ["2", "0"]),
+        ("1, -1, 0", ["1"]),
+        ("GPU-8f,GPU-9a", ["GPU-8f", "GPU-9a"]),
+    ],
+)
+def test_gpus_that_the_environment_names(said: str, found: list[str]) -> None:
+    assert _gpus.usable({"CUDA_VISIBLE_DEVICES": said}, ["0", "1"]) == ("CUDA_VISIBLE_DEVICES", found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from problems import make, start
 from stores import lattice_store
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from trunks import with_model
 from weightings import ALL
@@ -105,6 +107,19 @@ def test_replayed_steps_are_the_steps(options: dict[str, Any], monkeypatch: pyte
     assert any("mul" in name for name in names)
     for part in (*OF_UNKNOWN_SIZE, *MADE_ON_THE_CPU):
         assert not [name for name in names if part in name]
+    assert not [node for graph in imitation.graphs for node in graph.graph.nodes if by_mask(node)]
+
+
+def by_mask(node: Node) -> bool:
+    """Whether it selects by a mask, whose number of ones the CPU must know."""
+    if "aten.index" not in str(node.target) or len(node.args) < 2 or not isinstance(node.args[1], (list, tuple)):
+        return False
+    return any(isinstance(index, Node) and index.meta["val"].dtype == torch.bool for index in node.args[1])
+
+
+def test_selections_by_a_mask_are_seen():
+    traced = make_fx(lambda x: (x[x > 1], x[torch.tensor([0])]))(torch.arange(3.0))
+    assert [by_mask(node) for node in traced.graph.nodes].count(True) == 1
 
 
 def test_a_batch_of_another_size_is_done_as_it_is(imitation: Imitation):
@@ -141,9 +156,53 @@ def test_a_recording_that_memory_does_not_suffice_for_is_no_slower_training():
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError, match=r"Tried to allocate 2\.00 GiB"):
         recorded.each(lambda graphs: None, torch.arange(4).split(2), short)
     assert not recorded._REFUSED
+
+
+def test_a_failed_recording_keeps_no_tensor():
+    """Half of the stack is to find their memory free at once, not when cycles are collected."""
+
+    def train() -> weakref.ref[Tensor]:
+        state = torch.zeros(3)
+
+        def short(step: recorded.Step, graphs: Tensor) -> Callable[[], None]:
+            raise torch.OutOfMemoryError(f"CUDA out of memory beside {len(state)} values")
+
+        try:
+            recorded.each(lambda graphs: None, torch.arange(4).split(2), short)
+        except torch.OutOfMemoryError:
+            return weakref.ref(state)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert train()() is None
+    finally:
+        gc.enable()
+
+
+def test_where_memory_hardly_suffices_nothing_is_recorded_and_nothing_said():
+    asked, met = [], []
+
+    def no_room(step: recorded.Step, graphs: Tensor) -> None:
+        asked.append(len(graphs))
+
+    recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(7).split(2), no_room)
+    assert met == [[0, 1], [2, 3], [4, 5], [6]]
+    assert asked == [2]
+
+
+@pytest.mark.parametrize(("free", "room"), [(1.0, False), (1.1, False), (1.5, True)])
+def test_a_recording_needs_room_for_another_step(monkeypatch: pytest.MonkeyPatch, free: float, room: bool):
+    """A step took 10 GiB beside 20 GiB of weights; 4 GiB are kept by torch, and are free, too."""
+    gib = 2**30
+    sizes = {"memory_allocated": 20, "max_memory_allocated": 30, "memory_reserved": 24}
+    for name, size in sizes.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, size=size: size * gib)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ((free * 10 - 4) * gib, 80 * gib))
+    assert recorded._has_room(torch.device("cuda", 0)) == room
 
 
 def test_what_is_recorded_is_said_by_the_problem(monkeypatch: pytest.MonkeyPatch):
