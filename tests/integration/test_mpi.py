@@ -225,3 +225,38 @@ def test_no_epoch_is_begun_after_the_end_of_the_allocation(tmp_path: Path) -> No
     code, output = finish(mpi(config, num_ranks=2), ENSEMBLE_MTL_DEADLINE="1000000000")
     assert code == 99, output
     assert not list((tmp_path / "studies/tiny").glob("members/*/*/metrics.jsonl"))
+
+
+JOINED = """\
+import os
+from ensemble_mtl.launch import _mpi_world
+
+def noted(load=_mpi_world.load):
+    global before
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return load()
+
+_mpi_world.load, _mpi_world.gpus_of_host = noted, lambda: ["0", "1"]
+world = _mpi_world.join("auto")
+os.write(1, f"rank {world.rank} {before} {os.environ['CUDA_VISIBLE_DEVICES']}\n".encode())
+world.leave()
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ["rank 0 0 0", "rank 1 1 1", "rank 2 0 0"]),  # two GPUs for three ranks
+        ({"MPI_LOCALRANKID": ""}, ["rank 0 None 0", "rank 1 None 1", "rank 2 None 0"]),
+        (
+            {"MPI_LOCALRANKID": "", "SLURM_LOCALID": "1"},
+            ["rank 0 1 0", "rank 1 1 1", "rank 2 1 0"],
+        ),  # a job's, not theirs
+    ],
+)
+def test_ranks_are_bound_before_mpi_looks_for_gpus(variables: dict[str, str], expected: list[str]) -> None:
+    """To what the launcher says of their place on the host, and in the end to what their place is."""
+    replaced = ["env", *(f"{name}={value}" for name, value in variables.items())]
+    code, output = finish([str(MPIEXEC), "-n", "3", *replaced, sys.executable, "-m", "mpi4py", "-c", JOINED])
+    assert code == 0, output
+    assert sorted(line for line in output.splitlines() if line.startswith("rank")) == expected

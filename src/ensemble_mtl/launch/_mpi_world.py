@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from ensemble_mtl.errors import EXIT_BAD_INPUT, EXIT_MEMBER_FAILED, ConfigError, EnsembleMTLError
 from ensemble_mtl.launch._gpus import gpu_of, gpus_of_host
 from ensemble_mtl.launch._mpi_start import load, use_one_thread, wrong_start
-from ensemble_mtl.launch._started import RANKS
+from ensemble_mtl.launch._started import LOCAL_RANKS, RANKS, number_in
 from ensemble_mtl.launch.base import STOP_SIGNALS
 
 POLL_SECONDS = 0.002
@@ -130,15 +130,23 @@ def join(device: str) -> World:
     Raises:
         ConfigError: there is no MPI here, or the processes were not started by it.
     """
+    before = dict(os.environ)
+
+    def bind(local_rank: int) -> None:
+        if device != "cpu":
+            os.environ.update(gpu_of(local_rank, before, gpus_of_host()))
+
+    # An MPI that knows of GPUs looks for them as it is loaded, and what it has seen stays; so bind to what the launcher
+    # says, if it does, and then to what is so.
+    if (said := number_in(before, LOCAL_RANKS)) is not None:
+        bind(said)
     mpi = load()
     world = World(mpi)
     if fault := wrong_start(world.size, os.environ):
         mpi.Finalize()
         raise ConfigError(fault)
     use_one_thread()
-    local_rank = world.local_rank()
-    if device != "cpu":
-        os.environ.update(gpu_of(local_rank, os.environ, gpus_of_host()))
+    bind(world.local_rank())
     return world
 
 

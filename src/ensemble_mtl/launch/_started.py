@@ -12,6 +12,11 @@ ANY_RANKS = (*RANKS, "SLURM_PROCID")
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
 """Variables in which launchers say how many processes they start; one inside another's job sets an earlier one."""
 
+LOCAL_RANKS = (
+    "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID", "JSM_NAMESPACE_LOCAL_RANK", "SLURM_LOCALID",
+)  # fmt: skip
+"""Likewise for the processes of one host."""
+
 
 def number_in(environment: Mapping[str, str], names: tuple[str, ...]) -> int | None:
     """The first of the variables ``names`` that is a number."""
