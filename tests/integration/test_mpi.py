@@ -227,7 +227,7 @@ def test_no_epoch_is_begun_after_the_end_of_the_allocation(tmp_path: Path) -> No
     assert not list((tmp_path / "studies/tiny").glob("members/*/*/metrics.jsonl"))
 
 
-JOINED = """\
+JOINED = r"""\
 import os
 from ensemble_mtl.launch import _mpi_world
 
