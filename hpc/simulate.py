@@ -28,7 +28,7 @@ LAUNCHERS = {
     "ray": Launcher(start=12.0, hand_out=0.001, latency=0.004),
     "array": Launcher(start=2.5, hand_out=0.0001, latency=0.0005),
 }
-"""Starts and latencies as in docs/benchmarks/scheduling.md; what the lead spends is an estimate, to be varied."""
+"""Of the order of what docs/benchmarks/scheduling.md measures; what the lead spends is an estimate. To be varied."""
 
 
 def main(arguments: list[str] | None = None) -> int:
