@@ -63,7 +63,7 @@ def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
         total = sum(per_member[member.group] for member in members)
         return {
             "device": timing["device"],
-            "worker_seconds": round(total, 1),
+            "worker_seconds": float(f"{total:.3g}"),
             "workers": timing["workers"],
             "seconds_about": float(f"{total / timing['workers']:.3g}"),
         }
