@@ -113,6 +113,18 @@ def _wait_for_trainers(root: Path, run: Started, number: int = 1) -> None:
         raise AssertionError(run.said()) from None
 
 
+def _kill_one(space: Namespace, root: Path, run: Started) -> None:
+    """Kill one that trains, and that surely has not finished in the meantime."""
+    while True:
+        _wait_for_trainers(root, run)
+        pid = _trainers(root).pop()
+        space.kill(pid, "STOP")
+        if pid in _trainers(root):
+            space.kill(pid)
+            return
+        space.kill(pid, "CONT")
+
+
 def _driver(space: Namespace, config: Path) -> int:
     (pid,) = [pid for pid, line in space.processes().items() if f"run {config}" in line and "nsenter" not in line]
     return pid
@@ -217,7 +229,7 @@ def test_shard_that_kills_its_worker_too_often_fails_alone(
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     run = space.start(*_command(config, "--set", "launch.retries=0"), **cluster)
     _wait_for_trainers(root, run)
-    space.kill(_trainers(root).pop())
+    _kill_one(space, root, run)
     assert run.wait() == 1, run.said()
     failed = list(root.glob("members/*/*/failed.json"))
     assert failed

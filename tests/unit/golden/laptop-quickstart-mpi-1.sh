@@ -11,6 +11,7 @@
 # Made by `ensemble-mtl submit` for the site laptop.
 
 export SRUN_CPUS_PER_TASK=1
+export MPIR_CVAR_CH4_NETMOD="${MPIR_CVAR_CH4_NETMOD:-ofi}" # pmi2 has no room for UCX addresses
 export OMP_NUM_THREADS=1
 export ENSEMBLE_MTL_DEADLINE="${SLURM_JOB_END_TIME:-$(($(date +%s) + 600))}"
 submission=/studies/quickstart/jobs/quickstart-mpi-1
