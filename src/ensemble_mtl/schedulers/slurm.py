@@ -16,9 +16,9 @@ from ensemble_mtl.site import Word
 
 # --kill-on-bad-exit: else the other ranks wait for ever for one that was killed
 MPI = ("srun", "--mpi=pmi2", "--kill-on-bad-exit=1")
-# Slurm reads 1024 bytes of a PMI-1 request and takes the rest for the next one. MPICH with UCX publishes 4 KiB per rank,
-# mostly what lay in memory, packed by leaving out zeros: now and then a segment is too long, and the job hangs in its
-# start. With OFI a rank's address is some bytes.
+# Slurm reads 1024 bytes of a PMI-1 request and takes the rest for the next one. MPICH with UCX publishes 4 KiB per
+# rank, mostly what lay in memory, packed by leaving out zeros: now and then a segment is too long, and the job hangs in
+# its start. With OFI a rank's address is some bytes.
 NETWORK = 'export MPIR_CVAR_CH4_NETMOD="${MPIR_CVAR_CH4_NETMOD:-ofi}" # pmi2 has no room for UCX addresses'
 PER_NODE = ("srun", "--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1")
 JOB = "$SLURM_JOB_ID"
