@@ -88,7 +88,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
+        if isinstance(stop.__cause__, EOFError):
+            raise stop.__cause__ from None  # click takes it for a user's, at a prompt; there is none
         print("stopped; the same command continues", file=sys.stderr)
         sys.exit(EXIT_CHECKPOINTED)
     except EnsembleMTLError as error:

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE
+from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE, TrainingError
 from ensemble_mtl.launch.base import STOP_SIGNALS, deadline_of_environment
 from ensemble_mtl.study import Study
 
 LONGEST_FOLDER = 70
 """Of a socket's name, which may have 107 characters."""
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds after each try of a start; what workers are forked from may die, of a lack of memory say, at any time."""
 
 
 def start(root: Path, environment: Mapping[str, str]) -> tuple[Any, Connection]:
@@ -38,15 +41,28 @@ def start(root: Path, environment: Mapping[str, str]) -> tuple[Any, Connection]:
 
     Returns:
         its process, a :class:`multiprocessing.Process`, and the connection to it.
+
+    Raises:
+        TrainingError: the process that it is to be forked from dies each time.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["ensemble_mtl.launch._nursery"])
-    mine, its = context.Pipe()
-    process = context.Process(target=_main, args=(root, environment, its))
-    with _short_temporary_folder():
-        process.start()
-    its.close()
-    return process, mine
+    for pause in PAUSES:
+        mine, its = context.Pipe()
+        process = context.Process(target=_main, args=(root, environment, its))
+        try:
+            with _short_temporary_folder():
+                process.start()
+        except (EOFError, ConnectionError):  # died as it was asked; the next start makes another one
+            mine.close()  # so that a worker it may have left ends
+            time.sleep(pause)
+            continue
+        finally:
+            its.close()
+        return process, mine
+    raise TrainingError(
+        f"no worker can be started: the process that they are forked from died {len(PAUSES)} times; is memory short?"
+    )
 
 
 def _main(root: Path, environment: Mapping[str, str], connection: Connection) -> None:
