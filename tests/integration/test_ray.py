@@ -113,16 +113,19 @@ def _wait_for_trainers(root: Path, run: Started, number: int = 1) -> None:
         raise AssertionError(run.said()) from None
 
 
-def _kill_one(space: Namespace, root: Path, run: Started) -> None:
-    """Kill one that trains, and that surely has not finished in the meantime."""
-    while True:
-        _wait_for_trainers(root, run)
-        pid = _trainers(root).pop()
-        space.kill(pid, "STOP")
-        if pid in _trainers(root):
-            space.kill(pid)
-            return
-        space.kill(pid, "CONT")
+def _kill_one(space: Namespace, root: Path) -> None:
+    """Kill one that trains, once there is one, and that surely has not finished in the meantime."""
+
+    def killed() -> bool:
+        for pid in _trainers(root) & set(space.processes()):  # a lost node leaves its claims
+            space.kill(pid, "STOP")
+            trains = pid in _trainers(root)
+            space.kill(pid, "KILL" if trains else "CONT")
+            if trains:
+                return True
+        return False
+
+    wait_until(killed)
 
 
 def _driver(space: Namespace, config: Path) -> int:
@@ -226,10 +229,9 @@ def test_stopped_and_then_killed_driver_leaves_no_worker_in_training(
 def test_shard_that_kills_its_worker_too_often_fails_alone(
     space: Namespace, cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
+    config, root = write(tmp_path, LONG.replace("epochs: 60", "epochs: 150")), tmp_path / "studies/tiny"
     run = space.start(*_command(config, "--set", "launch.retries=0"), **cluster)
-    _wait_for_trainers(root, run)
-    _kill_one(space, root, run)
+    _kill_one(space, root)
     assert run.wait() == 1, run.said()
     failed = list(root.glob("members/*/*/failed.json"))
     assert failed
@@ -247,8 +249,7 @@ def test_lost_node_and_killed_worker_cost_no_member(
     (raylet,) = [pid for pid, line in space.processes().items() if f"--node_manager_port={SECOND_PORT}" in line]
     space.kill(raylet)
     wait_until(lambda: not former <= set(space.processes()))
-    wait_until(lambda: bool(_trainers(root) & set(space.processes())))
-    space.kill((_trainers(root) & set(space.processes())).pop())
+    _kill_one(space, root)
     assert run.wait() == 0, run.said()
     assert "given to a new one" in run.said()
     assert _found(root) == undisturbed
