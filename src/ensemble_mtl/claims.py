@@ -77,8 +77,8 @@ class Claim:
         with suppress(OSError):
             if self.held():
                 self.path.unlink()
-        os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1  # in this order: a keeper may be at work
+        os.close(descriptor)
 
 
 def claim(path: Path) -> Claim | None:
@@ -98,7 +98,7 @@ def claim(path: Path) -> Claim | None:
         if _linked(own, path) or _taken_over(own, path, now):
             return Claim(path, uid, descriptor)
     except BaseException:
-        os.close(descriptor)
+        Claim(path, uid, descriptor).release()
         raise
     finally:
         own.unlink(missing_ok=True)
@@ -200,8 +200,11 @@ def exclusive(path: Path, what: str, wait_seconds: float = 0.0) -> Iterator[None
                 f"{path.parent}: {who} is {what} already; wait for it (see `ensemble-mtl status`), or stop it first"
             )
         time.sleep(POLL_SECONDS)
-    with Keeper([own]):
-        yield
+    try:
+        with Keeper([own]):
+            yield
+    finally:
+        own.release()  # if a signal came before it was kept
 
 
 def _linked(own: Path, path: Path) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -46,6 +48,20 @@ def process_started(pid: int) -> str | None:
     except OSError:
         return None
     return None if state in "ZX" else began
+
+
+def wait_for_end(processes: Mapping[int, str | None], seconds: float) -> None:
+    """Wait until these have ended, children of others too, but no longer than ``seconds``.
+
+    Args:
+        processes: number -> when it began, as :func:`process_started` tells.
+        seconds: a process that waits for a disk may not end for long, even when it was killed.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(begun and process_started(pid) == begun for pid, begun in processes.items()):
+            return
+        time.sleep(0.02)
 
 
 def _stat(pid: int) -> tuple[str, str]:

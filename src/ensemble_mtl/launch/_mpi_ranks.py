@@ -11,7 +11,7 @@ from pathlib import Path
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.launch._mpi_desk import Desk
 from ensemble_mtl.launch._mpi_world import POLL_SECONDS, Message, World
-from ensemble_mtl.launch.base import Observe, Shard, deadline_of_environment, on_stop_signal
+from ensemble_mtl.launch.base import Observe, Shard, StopFlag, deadline_of_environment, on_stop_signal
 from ensemble_mtl.shard import attempt
 from ensemble_mtl.stack import Control, InterruptedTrainingError
 from ensemble_mtl.study import Study
@@ -41,7 +41,7 @@ class Follower:
         signalled: set when this rank is asked to stop.
     """
 
-    def __init__(self, world: World, signalled: threading.Event) -> None:
+    def __init__(self, world: World, signalled: StopFlag) -> None:
         self._world, self._signalled = world, signalled
         self._reported = self._stop = False
 

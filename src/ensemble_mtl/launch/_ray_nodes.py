@@ -24,7 +24,7 @@ import click
 from ensemble_mtl import atomic
 from ensemble_mtl.errors import EXIT_BAD_INPUT, EXIT_COMPLETE, EXIT_INCOMPLETE, ConfigError, EnsembleMTLError
 from ensemble_mtl.launch._ray_environment import write_token
-from ensemble_mtl.launch._ray_meeting import Head, Place, Signals, rank_by_arrival
+from ensemble_mtl.launch._ray_meeting import Head, Place, Signals, StoppedError, rank_by_arrival
 from ensemble_mtl.launch._ray_process import RayNode, exit_code, free_ports, own_address, start
 from ensemble_mtl.launch._started import ANY_RANKS, SIZES, number_in
 
@@ -97,6 +97,12 @@ def _run(place: Place, node: RayNode, command: list[str], environment: Mapping[s
     except OSError as error:
         raise ConfigError(f"{command[0]}: cannot be started ({error.strerror})") from None
     signals.receiver = process
+    try:
+        signals.raise_if_any()  # came before there was a receiver
+    except StoppedError:
+        process.kill()
+        process.wait()
+        raise
     while not node.ended():
         if (code := exit_code(process, LOOK_SECONDS)) is not None:
             return code

@@ -18,7 +18,7 @@ from pathlib import Path
 from ensemble_mtl.errors import ConfigError
 from ensemble_mtl.launch._ray_environment import OBJECT_STORE_BYTES, short_folder
 from ensemble_mtl.launch.base import SCHEDULER_SIGNALS
-from ensemble_mtl.processes import process_started
+from ensemble_mtl.processes import process_started, wait_for_end
 
 PORTS = (
     "port",  # of the head's own server; the others are for every node
@@ -157,6 +157,7 @@ class RayNode:
                     os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
+        wait_for_end(family, GRACE_SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import StudyError
-from ensemble_mtl.launch.base import DEADLINE, STOP_SIGNALS
+from ensemble_mtl.launch.base import DEADLINE, STOP_SIGNALS, StopFlag
 from ensemble_mtl.plan import Member
 from ensemble_mtl.study import Study
 
@@ -70,10 +70,10 @@ def train(order: Order) -> Iterator[Event]:
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # Ray sets the number of CPUs
     if order.deadline:
         os.environ[DEADLINE] = order.deadline
-    stopping = threading.Event()
+    stopping = StopFlag()
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-    # the main thread yields, so that events arrive at once and signals only set a flag
-    former = {n: signal.signal(n, lambda *_: stopping.set()) for n in STOP_SIGNALS}
+    # the main thread yields, so that events arrive at once
+    former = {n: signal.signal(n, stopping.set) for n in STOP_SIGNALS}
     try:
         threading.Thread(target=_work, args=(order, events, stopping), daemon=True).start()
         while (event := events.get()) is not None:
@@ -85,7 +85,7 @@ def train(order: Order) -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-def _work(order: Order, events: queue.SimpleQueue[Event | BaseException | None], stopping: threading.Event) -> None:
+def _work(order: Order, events: queue.SimpleQueue[Event | BaseException | None], stopping: StopFlag) -> None:
     try:
         import torch
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE, TrainingError
-from ensemble_mtl.launch.base import STOP_SIGNALS, deadline_of_environment
+from ensemble_mtl.launch.base import STOP_SIGNALS, StopFlag, deadline_of_environment
 from ensemble_mtl.study import Study
 
 LONGEST_FOLDER = 70
@@ -70,9 +70,9 @@ def _main(root: Path, environment: Mapping[str, str], connection: Connection) ->
     from ensemble_mtl.shard import attempt
     from ensemble_mtl.stack import Control, InterruptedTrainingError
 
-    stopping = threading.Event()
+    stopping = StopFlag()
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: stopping.set())  # a handler only sets a flag
+        signal.signal(number, stopping.set)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which decides
     os.environ.update(environment)
     _print_to_log(root)
@@ -80,14 +80,21 @@ def _main(root: Path, environment: Mapping[str, str], connection: Connection) ->
     threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
     study = Study(StudyConfig.model_validate(orders.get()["config"]), root)
     planned = {member.id: member for member in study.members()}
-    control = Control(connection.send, stopping.is_set, deadline_of_environment())
-    connection.send({"event": "idle"})
+
+    def tell(event: dict[str, Any]) -> None:
+        try:
+            connection.send(event)
+        except OSError:  # the launcher is dead, which is no fault of a member
+            os._exit(EXIT_INCOMPLETE)
+
+    control = Control(tell, stopping.is_set, deadline_of_environment())
+    tell({"event": "idle"})
     while "stop" not in (order := orders.get()):
         try:
             attempt(study, planned, order["members"], control)
         except InterruptedTrainingError:
             sys.exit(EXIT_CHECKPOINTED)
-        connection.send({"event": "idle"})
+        tell({"event": "idle"})
     sys.exit(EXIT_COMPLETE)
 
 

@@ -113,6 +113,25 @@ def deadline_of_environment() -> float:
         raise ConfigError(f"{DEADLINE}: got {text!r}, expected a Unix time in seconds, as `date +%s` prints") from None
 
 
+class StopFlag:
+    """Whether a stop signal came.
+
+    A :class:`threading.Event` takes a lock as it is set: a second signal just then would wait for
+    itself, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self, *signal: object) -> None:
+        """Remember it; a handler of signals as it is."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it came."""
+        return self._set
+
+
 @contextmanager
 def on_stop_signal(handler: Callable[[int, Any], object]) -> Iterator[None]:
     """Let ``handler`` answer the stop signals for a while."""

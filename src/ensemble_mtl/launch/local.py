@@ -21,7 +21,11 @@ from ensemble_mtl.launch import _worker
 from ensemble_mtl.launch._gpus import gpu_of, gpus_of_host, usable
 from ensemble_mtl.launch.base import AGAIN_SECONDS, Observe, Shard, on_stop_signal
 from ensemble_mtl.member_files import record_failure
+from ensemble_mtl.processes import process_started, wait_for_end
 from ensemble_mtl.study import Study
+
+END_SECONDS = 10.0
+"""How long a worker whose connection has ended may take to end itself."""
 
 
 class Options(registry.Options):
@@ -133,6 +137,7 @@ class _Worker:
         self.slot, self.shard = slot, None
         bound = gpu_of(slot, os.environ, gpus_of_host()) if study.config.train.device != "cpu" else {}
         self.process, self.connection = _worker.start(study.root, bound)
+        self.begun = process_started(self.process.pid)
         self.log = _worker.log_of(study.root, self.process.pid)
         threading.Thread(target=self._read, args=(events,), daemon=True).start()
         self._send({"config": study.config.model_dump(mode="json")})
@@ -150,7 +155,8 @@ class _Worker:
 
     def code(self) -> int:
         """How it ended, waiting for that: its exit code, or minus the signal that killed it."""
-        self.process.join()
+        self.process.join()  # which does not wait where the process that it was forked from is dead
+        wait_for_end({self.process.pid: self.begun}, END_SECONDS)
         return int(self.process.exitcode)
 
     def _send(self, order: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ If a rank dies, the MPI launcher ends the job, and the same command continues.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,7 +15,7 @@ from ensemble_mtl import registry
 from ensemble_mtl.launch import _mpi_world
 from ensemble_mtl.launch._mpi_world import World
 from ensemble_mtl.launch._started import SIZES, number_in
-from ensemble_mtl.launch.base import Observe, Shard, on_stop_signal
+from ensemble_mtl.launch.base import Observe, Shard, StopFlag, on_stop_signal
 from ensemble_mtl.study import Study
 
 
@@ -47,9 +46,9 @@ def follow(study: Study, options: Options) -> bool:
     _world = world = _mpi_world.join(study.config.train.device)
     if world.rank == 0:
         return False
-    signalled = threading.Event()
+    signalled = StopFlag()
     with world.fatal():
-        with on_stop_signal(lambda *_: signalled.set()):
+        with on_stop_signal(signalled.set):
             from ensemble_mtl.launch._mpi_ranks import Follower  # loads torch, which sees the GPU chosen by now
 
             Follower(world, signalled).serve()

@@ -164,7 +164,9 @@ class _Run:
             await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
             work.cancel()
             watch.cancel()
-            await asyncio.gather(work, watch, return_exceptions=True)
+            for found in await asyncio.gather(work, watch, return_exceptions=True):
+                if isinstance(found, Exception):
+                    self.fault = self.fault or found
         if self.fault:
             raise self.fault
         return not self.interrupted and not self.out_of_time
@@ -260,7 +262,11 @@ class _Run:
             if not await asyncio.to_thread(self.cluster.answers):
                 lost = "its head does not answer"
                 continue
-            nodes = await asyncio.to_thread(self.cluster.nodes)
+            try:
+                nodes = await asyncio.to_thread(self.cluster.nodes)
+            except Exception:  # of many kinds, as the head goes just now
+                lost = "its head does not answer"
+                continue
             if any(node.slots(self.options.cpus_per_shard, self.gpus) for node in nodes):
                 seen = time.monotonic()
             else:
