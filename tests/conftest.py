@@ -6,9 +6,14 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 # One thread, as every worker has: more are slower on small networks, and round otherwise.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# No test may fail because a machine is busy.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -51,13 +51,13 @@ def jobs(environment: Environment, config: Path) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in json.loads(done.stdout)["jobs"]}
 
 
-def wait_for_end(environment: Environment, config: Path, seconds: float = 240) -> dict[str, dict[str, Any]]:
+def wait_for_end(environment: Environment, config: Path, seconds: float = 900) -> dict[str, dict[str, Any]]:
     """Wait until no job waits or runs; what ``status`` tells of them then."""
     found: dict[str, dict[str, Any]] = {}
 
     def over() -> bool:
         found.update(jobs(environment, config))
-        return not any(row["live"] for row in found.values())
+        return all(row["live"] is False for row in found.values())  # None: the scheduler did not answer
 
     try:
         wait_until(over, seconds, every=4.0)  # asking takes a process, and time from what is waited for

@@ -109,7 +109,7 @@ def through_the_storm(root: Path, command: Sequence[str], kills: int, seed: int)
     storm = Storm(root, command, kills, seed)
     storm.rage()
     storm._look()
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     storm._look()
     return storm.killed

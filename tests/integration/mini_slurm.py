@@ -24,7 +24,7 @@ def mini_slurm(**settings: object) -> Iterator[dict[str, str]]:
         the environment with which ``sbatch`` and the others find it (``SLURM_CONF``).
     """
     # not pytest's tmp_path: sockets lie in it, and their paths may have at most 107 bytes
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
         options = {f"MINI_SLURM_{name.upper()}": str(value) for name, value in settings.items()}
         # what a surrounding job has set would lead the clients astray
         outer = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}

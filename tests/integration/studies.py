@@ -70,7 +70,7 @@ def status(config: Path) -> dict[str, Any]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 300, every: float = 0.05) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 600, every: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -79,8 +79,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 300, every: float
 
 def children(process: int) -> list[int]:
     """Process numbers of its children."""
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+    try:
+        return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []  # it has ended
 
 
 def workers(launcher: int) -> list[int]:
@@ -88,20 +90,43 @@ def workers(launcher: int) -> list[int]:
     return [worker for child in children(launcher) for worker in children(child)]
 
 
+def trainers(root: Path, waited_for: str = "running.json") -> set[int]:
+    """Process numbers of those that train members which have the file ``waited_for``; a claim may be a dead one's."""
+    found = set()
+    for path in root.glob(f"members/*/*/{waited_for}"):
+        try:
+            if not (path.parent / "result.json").exists():
+                found.add(int(json.loads((path.parent / "running.json").read_text())["pid"]))
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
 def trainer(root: Path, waited_for: str = "running.json") -> int:
     """Wait until some member has the file ``waited_for``; the process that trains this member."""
+    found: set[int] = set()
+    wait_until(lambda: bool(found.update(trainers(root, waited_for)) or found))
+    return found.pop()
 
-    def found() -> list[int]:
-        pids = []
-        for path in root.glob(f"members/*/*/{waited_for}"):
-            try:
-                pids.append(int(json.loads((path.parent / "running.json").read_text())["pid"]))
-            except OSError:
-                continue  # it has just ended
-        return pids
 
-    wait_until(lambda: bool(found()))
-    return found()[0]
+def kill_trainer(
+    root: Path,
+    waited_for: str = "checkpoint.pt",
+    kill: Callable[[int, signal.Signals], object] = os.kill,
+    living: Callable[[int], bool] | None = None,
+) -> None:
+    """Wait for one that trains, and kill it, when it surely has not finished in the meantime."""
+
+    def killed() -> bool:
+        for pid in filter(living or alive, trainers(root, waited_for)):
+            kill(pid, signal.SIGSTOP)
+            trains = pid in trainers(root, waited_for)
+            kill(pid, signal.SIGKILL if trains else signal.SIGCONT)
+            if trains:
+                return True
+        return False
+
+    wait_until(killed)
 
 
 def alive(pid: int) -> bool:

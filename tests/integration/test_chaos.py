@@ -61,7 +61,7 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
         space.start(*ray, f"--temp-dir={folder}/t", **variables)
         wait_until(lambda: space.call("sh", "-c", "ss -ltn | grep -q :6379").code == 0, every=0.5)
         storm = [sys.executable, chaos.__file__, root, KILLS, 3, *run]
-        done = space.call(*storm, seconds=900, **variables)
+        done = space.call(*storm, seconds=3600, **variables)
         assert done.code == 0, done.said()
         killed = json.loads(done.said().splitlines()[-1])
     assert sum(killed.values()) >= KILLS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ from batch import (
     wait_for_end,
     write_site,
 )
-from studies import ENVIRONMENT, Numbers, numbers, wait_until, write
+from studies import ENVIRONMENT, Numbers, children, numbers, wait_until, write
 
 FAKE = REPOSITORY / "tests/fake_lsf"
 
@@ -43,16 +44,14 @@ def lsf(tmp_path: Path) -> Iterator[Environment]:
 
 def end_session(keeper: int, folder: Path) -> None:
     """Kill what runs a job, if it still does, and the job."""
-    try:
+    with contextlib.suppress(OSError):  # it has ended
         words = Path(f"/proc/{keeper}/cmdline").read_text().split("\0")
-    except OSError:
-        return
-    if str(folder) in words:  # else the number has gone to another process
-        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-        os.kill(keeper, signal.SIGKILL)
-        for child in children:
-            for pid in session(int(child)):
-                os.kill(pid, signal.SIGKILL)
+        if str(folder) in words:  # else the number has gone to another process
+            left = children(keeper)
+            os.kill(keeper, signal.SIGKILL)
+            for child in left:
+                for pid in session(child):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def session(leader: int) -> list[int]:

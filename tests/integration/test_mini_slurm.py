@@ -44,6 +44,10 @@ def test_every_element_of_an_array_runs_once(slurm: dict[str, str], tmp_path: Pa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the device files that Slurm wants")
 def test_jobs_on_one_node_get_different_gpus(slurm: dict[str, str], tmp_path: Path) -> None:
+    together = (
+        f"touch {tmp_path}/step-$SLURM_STEP_ID; until [ $(ls {tmp_path}/step-* | wc -l) = 2 ]; do sleep 0.1; done"
+    )
+    step = f"echo $CUDA_VISIBLE_DEVICES; {together}"
     job = mini_slurm.submit(
         slurm,
         "--nodelist=n1",
@@ -51,8 +55,7 @@ def test_jobs_on_one_node_get_different_gpus(slurm: dict[str, str], tmp_path: Pa
         f"--output={tmp_path}/out",
         "--gpus-per-task=1",
         "--wrap",
-        "srun --ntasks=1 --gres=gpu:1 --exact sh -c 'echo $CUDA_VISIBLE_DEVICES; sleep 1' & "
-        "srun --ntasks=1 --gres=gpu:1 --exact sh -c 'echo $CUDA_VISIBLE_DEVICES; sleep 1' & wait",
+        f"for i in 1 2; do srun --ntasks=1 --gres=gpu:1 --exact sh -c '{step}' & done; wait",
     )
     assert mini_slurm.wait_for_job(slurm, job) == ["COMPLETED"]
     assert sorted((tmp_path / "out").read_text().split()) == ["0", "1"]

@@ -14,7 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from studies import ENVIRONMENT, TINY, alive, call, children, numbers, results, trainer, wait_until, weights, write
+from studies import (
+    ENVIRONMENT,
+    TINY,
+    alive,
+    call,
+    children,
+    kill_trainer,
+    numbers,
+    results,
+    trainer,
+    wait_until,
+    weights,
+    write,
+)
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 LONG = (
@@ -54,7 +67,7 @@ def _descendants(pid: int) -> set[int]:
     return set(found).union(*map(_descendants, found)) if found else set()
 
 
-def finish(command: list[str], seconds: float = 120, **variables: str) -> tuple[int, str]:
+def finish(command: list[str], seconds: float = 600, **variables: str) -> tuple[int, str]:
     """Exit code and output of the whole job."""
     with started(command, **variables) as job:
         output, _ = job.communicate(timeout=seconds)
@@ -105,13 +118,13 @@ def test_an_mpi_without_threads_serves_between_epochs(tmp_path: Path, undisturbe
 
 def test_a_rank_killed_ends_the_job_and_the_next_run_does_the_rest(tmp_path: Path, undisturbed: Path) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
-    with started(mpi(config)) as job:
+    with started(mpi(config), SLOW_EPOCH_SECONDS="0.03") as job:
         wait_until(lambda: len(results(root)) >= 1)
         ranks = _descendants(job.pid)
-        os.kill(trainer(root, "checkpoint.pt"), signal.SIGKILL)
-        output, _ = job.communicate(timeout=30)
+        kill_trainer(root)
+        output, _ = job.communicate(timeout=300)
         assert job.returncode not in (0, 99), output
-        wait_until(lambda: not any(alive(pid) for pid in ranks), 20)
+        wait_until(lambda: not any(alive(pid) for pid in ranks), 60)
     before = {name: path.stat().st_mtime_ns for name, path in results(root).items()}
     assert 1 <= len(before) < 9
     code, output = finish(mpi(config, num_ranks=2))
@@ -129,7 +142,7 @@ def test_a_request_to_stop_checkpoints_all_ranks(tmp_path: Path, undisturbed: Pa
         with started(mpi(config, num_ranks=2)) as job:
             one = trainer(root, "metrics.jsonl")
             os.kill(job.pid if receiver == "mpiexec" else one, signal.SIGUSR1)
-            output, _ = job.communicate(timeout=60)
+            output, _ = job.communicate(timeout=300)
         assert job.returncode == 99, output
         assert output.count("stopped and checkpointed") == 1
         assert "BAD TERMINATION" not in output

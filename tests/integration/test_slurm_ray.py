@@ -29,7 +29,7 @@ def test_ray_has_a_cluster_of_its_own_in_the_allocation(undisturbed: Numbers, tm
         made = space.call(*words, **inside)
         assert made.code == 0, made.said()
         try:
-            wait_until(lambda: (root / "report.html").exists(), 240)
+            wait_until(lambda: (root / "report.html").exists(), 900)
         except AssertionError:
             listed = space.call("squeue", "--states=all", **inside).said()
             raise AssertionError(listed + log(root)) from None

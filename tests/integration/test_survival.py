@@ -20,6 +20,7 @@ from studies import (
     children,
     command,
     kill_group,
+    kill_trainer,
     numbers,
     results,
     start,
@@ -75,7 +76,7 @@ def test_workers_die_with_their_launcher_and_the_next_run_does_the_rest(tmp_path
 def test_a_killed_worker_costs_its_siblings_nothing(tmp_path: Path, undisturbed: Path) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     running = start("run", config, "--no-report")
-    os.kill(trainer(root, "checkpoint.pt"), signal.SIGKILL)
+    kill_trainer(root)
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 0, output
     assert "SIGKILL" in output
@@ -88,7 +89,7 @@ def test_workers_outlive_the_process_that_they_are_forked_from(tmp_path: Path, u
     trainer(root, "checkpoint.pt")
     (nursery,) = [child for child in children(running.pid) if children(child)]
     os.kill(nursery, signal.SIGKILL)
-    os.kill(trainer(root), signal.SIGKILL)  # the one in its place needs a new nursery
+    kill_trainer(root, "running.json")  # the one in its place needs a new nursery
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 0, output
     assert numbers(root) == numbers(undisturbed)
@@ -107,7 +108,7 @@ def test_a_shard_that_always_dies_fails_alone(tmp_path: Path) -> None:
     config = write(tmp_path, LONG.replace("launch: {", "launch: {retries: 0, "))
     root = tmp_path / "studies/tiny"
     running = start("run", config, "--no-report")
-    os.kill(trainer(root), signal.SIGKILL)
+    kill_trainer(root, "running.json")
     output, _ = running.communicate(timeout=300)
     assert running.returncode == 1, output
     found = status(config)
@@ -125,7 +126,7 @@ def test_a_request_to_stop_checkpoints(tmp_path: Path, undisturbed: Path, number
     running = start("run", config, "--no-report")
     wait_until(lambda: any(root.glob("members/*/*/metrics.jsonl")))
     running.send_signal(number)
-    output, _ = running.communicate(timeout=120)
+    output, _ = running.communicate(timeout=300)
     assert running.returncode == 99, output
     found = status(config)
     assert found["running"] == 0
@@ -138,7 +139,7 @@ def test_a_request_to_stop_before_training_is_heard(tmp_path: Path) -> None:
     running = start("run", config, "--no-report")
     wait_until(lambda: (tmp_path / "studies/tiny/preparing.json").exists())
     running.send_signal(signal.SIGUSR1)
-    output, _ = running.communicate(timeout=60)
+    output, _ = running.communicate(timeout=300)
     assert running.returncode == 99, output
     assert not (tmp_path / "studies/tiny/preparing.json").exists()
 
@@ -208,7 +209,7 @@ def test_what_a_living_process_elsewhere_holds_is_left_to_it_and_taken_over_when
     assert len(results(root)) == 5
     assert status(config)["running"] == 1
     os.utime(claim, (time.time() - 61, time.time() - 61))
-    output, _ = running.communicate(timeout=120)
+    output, _ = running.communicate(timeout=300)
     assert running.returncode == 0, output
     assert len(results(root)) == 6
 
@@ -258,7 +259,7 @@ def test_a_member_that_is_tried_again_is_no_longer_failed(tmp_path: Path) -> Non
     running = start("run", config, "--no-report")
     wait_until(lambda: any(failed.glob("metrics.jsonl")))
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=120)
+    running.communicate(timeout=300)
     assert running.returncode == 99
     found = status(config)
     assert (found["failed"], found["missing"]) == (0, 9)
