@@ -96,6 +96,7 @@ def claim(path: Path) -> Claim | None:
         os.utime(descriptor)  # a network file system then tells its own time, not this host's
         now = os.fstat(descriptor).st_mtime
         if _linked(own, path) or _taken_over(own, path, now):
+            own.unlink(missing_ok=True)
             return Claim(path, uid, descriptor)
     except BaseException:
         Claim(path, uid, descriptor).release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -114,12 +115,23 @@ def kill_trainer(
     waited_for: str = "checkpoint.pt",
     kill: Callable[[int, signal.Signals], object] = os.kill,
     living: Callable[[int], bool] | None = None,
+    running: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Wait for one that trains, and kill it, when it surely has not finished in the meantime."""
+    """Wait for one that trains, and kill it, when it surely has not finished in the meantime.
+
+    Args:
+        root: the study directory.
+        waited_for: a file of its member.
+        kill: sends a signal.
+        living: whether there is such a process.
+        running: whether the run still goes on.
+    """
 
     def killed() -> bool:
+        assert running(), "the run has ended"
         for pid in filter(living or alive, trainers(root, waited_for)):
-            kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGSTOP)
             trains = pid in trainers(root, waited_for)
             kill(pid, signal.SIGKILL if trains else signal.SIGCONT)
             if trains:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -49,8 +50,8 @@ def end_session(keeper: int, folder: Path) -> None:
         if str(folder) in words:  # else the number has gone to another process
             left = children(keeper)
             os.kill(keeper, signal.SIGKILL)
-            for child in left:
-                for pid in session(child):
+            for pid in itertools.chain.from_iterable(map(session, left)):
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
 

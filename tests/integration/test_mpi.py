@@ -121,7 +121,7 @@ def test_a_rank_killed_ends_the_job_and_the_next_run_does_the_rest(tmp_path: Pat
     with started(mpi(config), SLOW_EPOCH_SECONDS="0.03") as job:
         wait_until(lambda: len(results(root)) >= 1)
         ranks = _descendants(job.pid)
-        kill_trainer(root)
+        kill_trainer(root, running=lambda: job.poll() is None)
         output, _ = job.communicate(timeout=300)
         assert job.returncode not in (0, 99), output
         wait_until(lambda: not any(alive(pid) for pid in ranks), 60)

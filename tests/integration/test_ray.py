@@ -110,11 +110,12 @@ def _wait_for_trainers(root: Path, run: Started, number: int = 1) -> set[int]:
     return found
 
 
-def _kill_trainer(space: Namespace, root: Path) -> None:
+def _kill_trainer(space: Namespace, root: Path, run: Started) -> None:
     kill_trainer(
         root,
         kill=lambda pid, number: space.kill(pid, number.name.removeprefix("SIG")),
         living=lambda pid: pid in space.processes(),
+        running=lambda: run.code is None,
     )
 
 
@@ -221,7 +222,7 @@ def test_shard_that_kills_its_worker_too_often_fails_alone(
 ) -> None:
     config, root = write(tmp_path, LONG), tmp_path / "studies/tiny"
     run = space.start(*_command(config, "--set", "launch.retries=0"), **cluster)
-    _kill_trainer(space, root)
+    _kill_trainer(space, root, run)
     assert run.wait() == 1, run.said()
     failed = list(root.glob("members/*/*/failed.json"))
     assert failed
@@ -238,7 +239,7 @@ def test_lost_node_and_killed_worker_cost_no_member(
     (raylet,) = [pid for pid, line in space.processes().items() if f"--node_manager_port={SECOND_PORT}" in line]
     space.kill(raylet)
     wait_until(lambda: not former <= set(space.processes()))
-    _kill_trainer(space, root)
+    _kill_trainer(space, root, run)
     assert run.wait() == 0, run.said()
     assert "given to a new one" in run.said()
     assert _found(root) == undisturbed

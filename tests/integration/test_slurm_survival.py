@@ -25,7 +25,7 @@ def test_time_limit_checkpoints_and_requeues(slurm: Environment, tmp_path: Path)
     mini_slurm.ask(slurm, "scontrol", "update", f"JobId={made['job']}", f"TimeLimit={minutes}")
     wait_until(lambda: "requeued: stopped with checkpoints" in log(root))
     # by the same limit, of which there is so little that the signal may come before Python listens
-    wait_until(lambda: "giving up after 1 restarts: " in log(root))
+    wait_until(lambda: "giving up after 1 restarts: " in log(root), 60 * minutes + 300)
     assert re.search(r"giving up after 1 restarts: (stopped with checkpoints|ended by exit code 138)", log(root))
     found = wait_for_end(slurm, config)
     assert found[made["job"]]["restarts"] == 1
@@ -55,8 +55,15 @@ def test_killed_rank_and_lost_node_are_survived(slurm: Environment, tmp_path: Pa
     made = submit(slurm, config, "--site", site, "--launcher", "mpi")
 
     def restarts() -> int:
-        found: int = jobs(slurm, config)[made["job"]]["restarts"]
-        return found
+        found: list[int] = []
+
+        def told() -> bool:
+            number = jobs(slurm, config)[made["job"]]["restarts"]
+            found.extend([] if number is None else [number])  # None: the scheduler did not answer
+            return bool(found)
+
+        wait_until(told, every=1.0)
+        return found[0]
 
     wait_until(lambda: bool(checkpointed(root)))
     kill_trainer(root)

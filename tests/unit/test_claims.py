@@ -163,6 +163,29 @@ def test_of_many_that_try_at_once_one_wins(tmp_path: Path, state: str) -> None:
     assert winners.empty()
 
 
+def test_a_signal_at_the_claim_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def interrupted(*names: Path) -> None:
+        link(*names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        claims.claim(tmp_path / "running.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_as_the_claim_is_kept_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(keeper: claims.Keeper) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claims.Keeper, "__enter__", interrupted)
+    with pytest.raises(KeyboardInterrupt), claims.exclusive(tmp_path / "preparing.json", "preparing"):
+        pytest.fail("entered")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_keeper_renews_and_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RENEWAL_SECONDS", 0.05)
     paths = [tmp_path / "a.json", tmp_path / "b.json"]

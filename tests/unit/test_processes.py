@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -36,3 +37,16 @@ def test_a_process_that_one_may_not_see_counts_as_living(monkeypatch: pytest.Mon
     assert processes.is_dead(2**22 + 1, "1")
     assert processes.is_dead(os.getpid(), "1")  # the number was used again
     assert not processes.is_dead(os.getpid(), str(processes.process_started(os.getpid())))
+
+
+def test_the_end_of_a_process_is_waited_for_so_long_and_no_longer() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    begun = processes.process_started(child.pid)
+    before = time.monotonic()
+    processes.wait_for_end({child.pid: begun}, 0.2)
+    assert time.monotonic() - before >= 0.2  # it lives
+    processes.wait_for_end({child.pid: None, os.getpid(): "another"}, 3600)  # neither is there
+    child.kill()
+    processes.wait_for_end({child.pid: begun}, 3600)
+    assert processes.process_started(child.pid) is None  # though nobody has waited for it
+    child.wait()

@@ -186,7 +186,7 @@ CLUSTERS = st.builds(
 
 
 @pytest.mark.parametrize("mode", list(MODES))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cluster=CLUSTERS, count=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_nothing_is_gained_or_forgotten(mode: str, cluster: Cluster, count: int, seed: int) -> None:
     seconds = np.random.default_rng(seed).lognormal(1, 1, count).tolist()

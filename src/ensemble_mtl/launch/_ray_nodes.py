@@ -100,7 +100,7 @@ def _run(place: Place, node: RayNode, command: list[str], environment: Mapping[s
     try:
         signals.raise_if_any()  # came before there was a receiver
     except StoppedError:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     while not node.ended():

@@ -53,7 +53,7 @@ def start(root: Path, environment: Mapping[str, str]) -> tuple[Any, Connection]:
         try:
             with _short_temporary_folder():
                 process.start()
-        except (EOFError, ConnectionError):  # died as it was asked; the next start makes another one
+        except (EOFError, ConnectionError, BlockingIOError):  # died as it was asked, or there is no room for another
             mine.close()  # so that a worker it may have left ends
             time.sleep(pause)
             continue
@@ -93,6 +93,7 @@ def _main(root: Path, environment: Mapping[str, str], connection: Connection) ->
         try:
             attempt(study, planned, order["members"], control)
         except InterruptedTrainingError:
+            tell({"event": "stopped"})  # the exit code is lost where what it was forked from is dead
             sys.exit(EXIT_CHECKPOINTED)
         tell({"event": "idle"})
     sys.exit(EXIT_COMPLETE)

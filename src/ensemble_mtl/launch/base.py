@@ -123,7 +123,7 @@ class StopFlag:
     def __init__(self) -> None:
         self._set = False
 
-    def set(self, *signal: object) -> None:
+    def set(self, *_: object) -> None:
         """Remember it; a handler of signals as it is."""
         self._set = True
 

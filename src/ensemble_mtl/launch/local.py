@@ -77,18 +77,21 @@ class _Pool:
 
     def _serve(self) -> None:
         try:
-            self.workers = [_Worker(self.study, slot, self.events) for slot in range(self.size)]
+            for slot in range(self.size):
+                self.workers.append(_Worker(self.study, slot, self.events))
             while self.workers:
                 worker, event = self.events.get()
                 if event is None:
                     self._died(worker)
                 elif event["event"] == "idle":
                     self._idle(worker)
+                elif event["event"] == "stopped":
+                    worker.stopped = True
                 else:
                     self.observe(event)
         finally:
             for worker in self.workers:
-                worker.process.kill()
+                worker.signal(signal.SIGKILL)
 
     def _idle(self, worker: _Worker) -> None:
         worker.shard = None
@@ -117,7 +120,10 @@ class _Pool:
                 record_failure(self.study, member, text)
                 self.observe({"event": "failed", "member": member.id, "error": text})
         if self.waiting:
-            self.workers.append(_Worker(self.study, worker.slot, self.events))
+            try:
+                self.workers.append(_Worker(self.study, worker.slot, self.events))
+            except TrainingError as error:
+                self.fault = str(error)  # the others do what they can
 
     def _interrupt(self, number: int, frame: object) -> None:
         again = self.interrupted
@@ -127,14 +133,14 @@ class _Pool:
         self.observe({"event": "stopping", "killed": again})
         for worker in self.workers:
             # asked once, a worker finishes its epoch and checkpoints; asked twice, it is killed
-            worker.process.kill() if again else worker.process.terminate()
+            worker.signal(signal.SIGKILL if again else signal.SIGTERM)
 
 
 class _Worker:
     """One worker process and the thread that reads its events."""
 
     def __init__(self, study: Study, slot: int, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
-        self.slot, self.shard = slot, None
+        self.slot, self.shard, self.stopped = slot, None, False
         bound = gpu_of(slot, os.environ, gpus_of_host()) if study.config.train.device != "cpu" else {}
         self.process, self.connection = _worker.start(study.root, bound)
         self.begun = process_started(self.process.pid)
@@ -157,7 +163,13 @@ class _Worker:
         """How it ended, waiting for that: its exit code, or minus the signal that killed it."""
         self.process.join()  # which does not wait where the process that it was forked from is dead
         wait_for_end({self.process.pid: self.begun}, END_SECONDS)
-        return int(self.process.exitcode)
+        return EXIT_CHECKPOINTED if self.stopped else int(self.process.exitcode)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it, also where multiprocessing takes the worker for dead, as what it was forked from is."""
+        if self.begun and process_started(self.process.pid) == self.begun:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def _send(self, order: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it has died; its reader says so

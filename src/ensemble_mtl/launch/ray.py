@@ -264,8 +264,8 @@ class _Run:
                 continue
             try:
                 nodes = await asyncio.to_thread(self.cluster.nodes)
-            except Exception:  # of many kinds, as the head goes just now
-                lost = "its head does not answer"
+            except Exception as error:  # of many kinds, as the head goes just now
+                lost = f"its head does not tell its nodes ({type(error).__name__}: {error})"
                 continue
             if any(node.slots(self.options.cpus_per_shard, self.gpus) for node in nodes):
                 seen = time.monotonic()

@@ -59,7 +59,7 @@ def test_counts_on_the_lattice_of_fept(radius: float, periodic: bool, edges: int
         assert {len(set(index[0, index[1] == i])) for i in range(32)} == {distinct}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     num_atoms=st.integers(1, 5),

@@ -47,7 +47,7 @@ def test_nursery_that_dies_as_it_is_asked_is_replaced(kill_nursery: Kill, tmp_pa
     kill_nursery(1)
     process, connection = _worker.start(tmp_path, {})
     connection.close()
-    process.join()
+    process.join(300)
     assert process.exitcode == EXIT_INCOMPLETE  # as of a worker whose launcher is gone
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from alloys import graphs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from stores import lattice_store
@@ -134,7 +134,6 @@ WEIGHTS = st.tuples(st.integers(6, 12), st.integers(1, 3), st.integers(1, 3))
 SIZES = st.lists(st.integers(1, 12), min_size=2, max_size=40)
 
 
-@settings(deadline=None)  # a busy machine is no fault of the split
 @given(SIZES, WEIGHTS, st.integers(-3, 1000))
 def test_many_small_compositions_meet_the_shares_together(sizes: list[int], weights: Weights, seed: int) -> None:
     fractions = np.array(weights) / sum(weights)
@@ -151,7 +150,6 @@ def test_many_small_compositions_meet_the_shares_together(sizes: list[int], weig
     assert forced > wanted[0] or (np.abs(total - wanted) < 1).all()
 
 
-@settings(deadline=None)  # a busy machine is no fault of the split
 @given(SIZES, WEIGHTS, st.integers(0, 1000), st.integers(2, 5))
 def test_groups_of_small_compositions_meet_the_shares_together(
     sizes: list[int], weights: Weights, seed: int, largest: int
