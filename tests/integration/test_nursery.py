@@ -16,7 +16,7 @@ from studies import (
     numbers,
     start,
     status,
-    trainer,
+    trainers,
     wait_until,
     workers,
     write,
@@ -31,10 +31,11 @@ def nurseries(running: subprocess.Popen[str]) -> list[int]:
 def without_nursery(config: Path, root: Path) -> tuple[subprocess.Popen[str], set[int]]:
     """A run that has lost its nursery and one of two workers since; the other worker, and the new one."""
     running = start("run", config, "--no-report")
-    trainer(root, "checkpoint.pt")
+    wait_until(lambda: running.poll() is not None or len(trainers(root, "checkpoint.pt")) == 2)
     (nursery,) = nurseries(running)
     both = set(workers(running.pid))
     os.kill(nursery, signal.SIGKILL)
+    wait_until(lambda: not alive(nursery))
     kill_trainer(root, "running.json", running=lambda: running.poll() is None)
     wait_until(lambda: running.poll() is not None or bool(nurseries(running)))  # for the one in its place
     return running, {*filter(alive, both), *workers(running.pid)}
