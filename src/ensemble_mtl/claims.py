@@ -96,9 +96,9 @@ def claim(path: Path) -> Claim | None:
         os.utime(descriptor)  # a network file system then tells its own time, not this host's
         now = os.fstat(descriptor).st_mtime
         if _linked(own, path) or _taken_over(own, path, now):
-            own.unlink(missing_ok=True)
+            own.unlink(missing_ok=True)  # in here, so that a signal just now is met below
             return Claim(path, uid, descriptor)
-    except BaseException:
+    except BaseException:  # also a signal after the claim was made
         Claim(path, uid, descriptor).release()
         raise
     finally:

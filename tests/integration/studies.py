@@ -91,6 +91,14 @@ def workers(launcher: int) -> list[int]:
     return [worker for child in children(launcher) for worker in children(child)]
 
 
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def trainers(root: Path, waited_for: str = "running.json") -> set[int]:
     """Process numbers of those that train members which have the file ``waited_for``; a claim may be a dead one's."""
     found = set()
@@ -114,7 +122,7 @@ def kill_trainer(
     root: Path,
     waited_for: str = "checkpoint.pt",
     kill: Callable[[int, signal.Signals], object] = os.kill,
-    living: Callable[[int], bool] | None = None,
+    living: Callable[[int], bool] = alive,
     running: Callable[[], bool] = lambda: True,
 ) -> None:
     """Wait for one that trains, and kill it, when it surely has not finished in the meantime.
@@ -129,7 +137,7 @@ def kill_trainer(
 
     def killed() -> bool:
         assert running(), "the run has ended"
-        for pid in filter(living or alive, trainers(root, waited_for)):
+        for pid in filter(living, trainers(root, waited_for)):
             with contextlib.suppress(ProcessLookupError):
                 kill(pid, signal.SIGSTOP)
             trains = pid in trainers(root, waited_for)
@@ -139,14 +147,6 @@ def kill_trainer(
         return False
 
     wait_until(killed)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:

@@ -8,12 +8,15 @@ import subprocess
 from pathlib import Path
 
 from studies import (
+    ENVIRONMENT,
     LONG,
     alive,
     call,
     children,
+    command,
     kill_trainer,
     numbers,
+    results,
     start,
     status,
     trainers,
@@ -64,3 +67,12 @@ def test_workers_are_stopped(tmp_path: Path) -> None:
     found = status(config)
     assert found["running"] == found["done"] == found["failed"] == 0
     assert found["checkpointed"] > 0
+
+
+def test_names_of_temporary_folders_may_be_long(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    config = write(tmp_path)
+    done = subprocess.run(command("run", config, "--no-report"), env={**ENVIRONMENT, "TMPDIR": str(folder)})
+    assert done.returncode == 0
+    assert len(results(tmp_path / "studies/tiny")) == 6

@@ -82,15 +82,6 @@ def test_a_killed_worker_costs_its_siblings_nothing(tmp_path: Path, undisturbed:
     assert numbers(root) == numbers(undisturbed)
 
 
-def test_names_of_temporary_folders_may_be_long(tmp_path: Path) -> None:
-    folder = tmp_path / ("long" * 30)
-    folder.mkdir()
-    config = write(tmp_path)
-    done = subprocess.run(command("run", config, "--no-report"), env={**ENVIRONMENT, "TMPDIR": str(folder)})
-    assert done.returncode == 0
-    assert len(results(tmp_path / "studies/tiny")) == 6
-
-
 def test_a_shard_that_always_dies_fails_alone(tmp_path: Path) -> None:
     config = write(tmp_path, LONG.replace("launch: {", "launch: {retries: 0, "))
     root = tmp_path / "studies/tiny"
