@@ -28,6 +28,7 @@ def make(
     *,
     conv: Any = "pna",
     edge_features: int = 0,
+    kinds: int = 0,
     num_val: int = 4,
     pooling: str = "mean",
     width: int = 5,
@@ -40,7 +41,7 @@ def make(
     config = ModelConfig(conv=conv, layers=2, width=width, heads=(8,), pooling=pooling)
     spec = ModelSpec(config, tasks, 1, edge_features)
     options = TrainConfig(**{"dtype": "float64", "batch_size": 3, **train})
-    columns = table(store, tasks, edge_features, getattr(torch, options.dtype))
+    columns = table(store, tasks, edge_features, getattr(torch, options.dtype), kinds=kinds)
     indices = torch.arange(len(store))
     model = Model(spec, degrees.of(store, np.arange(len(store))), columns.node_tasks)
     return Problem(

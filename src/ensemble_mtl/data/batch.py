@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -46,6 +46,35 @@ class GraphBatch:
             return total
         count = torch.bincount(self.graph_of_node, minlength=self.num_graphs)
         return total / count[:, None].to(x.dtype)
+
+    def apart(self) -> GraphBatch:
+        """The same graphs, for a pass in which every row of every layer belongs to a single graph."""
+        return replace(self, topology=self.topology.apart(self.graph_of_node, self.num_graphs))
+
+    def graph_of_rows(self, count: int) -> list[Tensor]:
+        """Of a layer with so many rows in a pass over :meth:`apart`: ``[count]`` the graph of each row.
+
+        Layers are applied to nodes, to nodes of one degree or of all degrees above it, to edges or kinds of edges, to
+        edges with those that convolutions add from each node to itself, and to graphs.
+
+        Returns:
+            what is possible for that number of rows, since it does not tell which of them a layer is applied to.
+        """
+        graphs = torch.arange(self.num_graphs, device=self.x.device)
+        if self.graph_of_node is None:  # the last axis of rows is that of the graphs
+            return [graphs.repeat(count // self.num_graphs)] if count % self.num_graphs == 0 else []
+        topology, nodes = self.topology, self.graph_of_node
+        looped = topology.with_self_loops
+        edges = [nodes.index_select(0, target) for target in (topology.target, looped.target)]
+        if topology.kind is not None and topology.kinds is not None:
+            # each kind's row belongs to one graph here, so it does not matter which of its edges writes last
+            of_kinds = nodes.new_zeros(len(topology.kinds)).index_copy(0, topology.kind, edges[0])
+            edges.append(of_kinds)
+        order, counts = topology.nodes_by_degree
+        by_degree = nodes.index_select(0, order)
+        starts = [sum(counts[:degree]) for degree in range(len(counts))]
+        parts = [by_degree[at:end] for at, size in zip(starts, counts, strict=True) for end in (at + size, None)]
+        return [labels for labels in (nodes, *edges, *parts, graphs) if len(labels) == count]
 
     def to_pyg(self) -> Batch:
         """The same graphs as PyG's ``Batch``, so that any PyG layer can be run on them.

@@ -8,7 +8,7 @@ end along N, with B = 1. Convolutions are written once for both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,9 +42,10 @@ class Topology:
         source_slots: ``[K, N]`` int64, the distinct sources of each node; a node with fewer
             than K repeats one, which changes no extremum.
         edge_slots: ``[K', N]`` int64, the incoming edges of each node, padded likewise.
-        kinds: ``[K, D]`` features that edges have, or None.
+        kinds: ``[K, 1, D]`` features that edges have, or None; ``[K, B, D]`` where each graph has rows of its own.
         kind: ``[E]`` int64, which of the kinds an edge is of, or None.
         lone: ``[N, 1, 1]`` bool, whether a node has no neighbour; None where all have one.
+        graphs_apart: B in a pass that tells the gradients of single graphs apart (:meth:`apart`), otherwise 0.
     """
 
     num_nodes: int
@@ -57,16 +58,17 @@ class Topology:
     kinds: Tensor | None
     kind: Tensor | None
     lone: Tensor | None
+    graphs_apart: int = 0
 
     @cached_property
     def edge_attr(self) -> Tensor | None:
         """``[E, D]`` edge features, or None."""
-        return None if self.kinds is None or self.kind is None else self.kinds.index_select(0, self.kind)
+        return None if self.kinds is None or self.kind is None else self.kinds[:, 0].index_select(0, self.kind)
 
     def of_kinds(self, terms: Tensor) -> Tensor:
-        """Terms of the kinds of edges ``[M, K, F]`` at the edges: ``[M, E, 1, F]``."""
+        """Terms of the kinds of edges ``[M, K, 1 or B, F]`` at the edges: ``[M, E, 1 or B, F]``."""
         assert self.kind is not None  # noqa: S101 - for the type checker
-        return terms.index_select(1, self.kind)[:, :, None]
+        return terms.index_select(1, self.kind)
 
     def mask_lone(self, x: Tensor) -> Tensor:
         """``x`` with 0 at nodes that have no neighbour."""
@@ -125,7 +127,31 @@ class Topology:
             count = torch.bincount(self.target[kept], minlength=self.num_nodes).clamp(min=1)
             edge_attr = torch.cat([edge_attr, total / count[:, None]])[order]
         shared = self.adjacency is not None
-        return make(self.num_nodes, edge_index[:, order], edge_attr, dtype=self.degree.dtype, shared=shared)
+        found = make(self.num_nodes, edge_index[:, order], edge_attr, dtype=self.degree.dtype, shared=shared)
+        return found.repeated(self.graphs_apart) if self.graphs_apart else found
+
+    def apart(self, graph_of_node: Tensor | None, num_graphs: int) -> Topology:
+        """The same edges, for a pass in which every row of every layer belongs to a single graph.
+
+        Otherwise the row of a kind of edge serves all graphs that have such edges. Here each graph has rows of its
+        own, and convolutions apply each weight to rows as it stands, instead of multiplying weights beforehand.
+
+        Args:
+            graph_of_node: ``[N]`` graph of each node; None where the graphs share this topology.
+            num_graphs: G.
+        """
+        if graph_of_node is None:
+            return self.repeated(num_graphs)
+        if self.kinds is None or self.kind is None:
+            return replace(self, graphs_apart=1)
+        name = graph_of_node.index_select(0, self.target) * len(self.kinds) + self.kind
+        pairs, kind = torch.unique(name, return_inverse=True)
+        return replace(self, kinds=self.kinds.index_select(0, pairs % len(self.kinds)), kind=kind, graphs_apart=1)
+
+    def repeated(self, graphs: int) -> Topology:
+        """:meth:`apart` for ``graphs`` that share this topology."""
+        kinds = None if self.kinds is None else self.kinds.expand(-1, graphs, -1)
+        return replace(self, kinds=kinds, graphs_apart=graphs)
 
     @cached_property
     def nodes_by_degree(self) -> tuple[Tensor, list[int]]:
@@ -211,6 +237,7 @@ def make(
         kind = torch.arange(len(source), device=source.device)
         if shared:
             kinds, kind = distinct_rows(kinds)
+    kinds = None if kinds is None else kinds[:, None]
     return Topology(num_nodes, source, target, degree, adjacency, source_slots, edge_slots, kinds, kind, lone)
 
 

@@ -29,7 +29,7 @@ def aggregate(
     Args:
         x: ``[M or 1, N, B, F]``.
         values: ``[M, N, B, F]``, of the edges' sources.
-        shifts: ``[M, K, F]``, of the edges' kinds, which are added to the values; or None.
+        shifts: ``[M, K, 1, F]``, of the edges' kinds, which are added to the values; or None.
         rows: the edges, see :attr:`ensemble_mtl.data.topology.Topology.neighbours`; all is 0 at a node without any.
         floor: variances up to it count as 0.
         plain: (x, values, shifts) to the same by torch's operations; what second derivatives are taken of.
@@ -84,7 +84,7 @@ def _gradients(
 
 
 def _array(shifts: Tensor | None, values: Tensor) -> Array:
-    return values.new_empty(1, 0, 1).numpy() if shifts is None else shifts.detach().numpy()
+    return values.new_empty(1, 0, 1).numpy() if shifts is None else shifts.detach().flatten(2).numpy()
 
 
 def _arrays(*tensors: Tensor) -> list[Array]:

@@ -32,14 +32,14 @@ Rule = Callable[[Step, Jets], list[Jet]]
 
 def rule_of(step: Step) -> Rule:
     """The rule for the operation, or NoRuleError; derivatives of elementwise functions are taken at once."""
-    name = step.name.removeprefix("aten.")
+    name = step.name
     for names, rule in _RULES.items():
         if name in names and (rule in (_linear, _constant) or not step.kwargs):
             if rule is _elementwise and len(step.args) > _DERIVATIVES[name].__code__.co_argcount - 1:
                 break  # an option that the rule does not know
             if rule is _elementwise:
                 step.derivatives = _DERIVATIVES[name](step.outputs[0], *step.args)
-            return rule
+            return _moved if rule is _linear and _is_of_its_first_input(step) else rule
     raise NoRuleError(f"{step.name} with {step.kwargs} has no rule for its second derivative in {__name__}")
 
 
@@ -47,7 +47,7 @@ def read_by(rule: Rule, step: Step) -> Iterable[Tensor]:
     """Tensors whose values, not shapes alone, are read later: by the rule, and of a product by ``gradient_norms``."""
     if rule is _elementwise:  # a derivative may be the output itself
         return [derivative for derivative in step.derivatives or () if derivative is not None]
-    if rule in (_linear, _constant, _added):
+    if rule in (_linear, _moved, _constant, _added):
         return ()
     return [*step.inputs, *step.outputs] if rule in (_quotient, _extremum) else step.inputs
 
@@ -64,6 +64,23 @@ def _sum(*terms: Tensor | None) -> Tensor | None:
     return total
 
 
+def _is_of_its_first_input(step: Step) -> bool:
+    """Whether a linear operation has one term, the first argument, so that its derivatives simply take its place."""
+    return isinstance(step.args[0], Tensor) and step.name not in _TERMS and step.name not in _FILLS
+
+
+def _moved(step: Step, jets: Jets) -> list[Jet]:
+    """:func:`_linear` of one term: most operations are such, and on small tensors Python's time is what they take."""
+    first, second = jets.get(id(step.args[0]), NOTHING)
+    rest, function, kwargs = step.args[1:], step.function, step.kwargs
+    firsts = None if first is None else function(first, *rest, **kwargs)
+    seconds = None if second is None else function(second, *rest, **kwargs)
+    if len(step.outputs) == 1 and not isinstance(firsts, list | tuple) and not isinstance(seconds, list | tuple):
+        return [(firsts, seconds)]
+    nothing = [None] * len(step.outputs)
+    return list(zip(firsts or nothing, seconds or nothing, strict=True))
+
+
 def _linear(step: Step, jets: Jets) -> list[Jet]:
     """The same operation on the derivatives, with 0 for every constant term."""
     found = [_linear_channel(step, jets, channel) for channel in (0, 1)]
@@ -71,7 +88,7 @@ def _linear(step: Step, jets: Jets) -> list[Jet]:
 
 
 def _linear_channel(step: Step, jets: Jets, channel: int) -> Sequence[Tensor | None]:
-    places = _TERMS.get(step.name.removeprefix("aten."), (0,))
+    places = _TERMS.get(step.name, (0,))
     terms = [value for place, value in enumerate(step.args) if place in places]
     leaves = [leaf for value in terms for leaf in (value if isinstance(value, list | tuple) else (value,))]
     if all(_jet(leaf, jets)[channel] is None for leaf in leaves):
@@ -86,7 +103,7 @@ def _linear_channel(step: Step, jets: Jets, channel: int) -> Sequence[Tensor | N
         return torch.zeros_like(value) if derivative is None else derivative
 
     args = [term(value) if place in places else value for place, value in enumerate(step.args)]
-    if step.name.removeprefix("aten.") in _FILLS:
+    if step.name in _FILLS:
         args[2:] = [0.0]
     found = step.function(*args, **step.kwargs)
     return [found] if isinstance(found, Tensor) else list(found)
@@ -225,7 +242,7 @@ _SUMS = {
     "neg.default", "mean.default", "mean.dim", "sum.default", "sum.dim_IntList", "index_add.default", "where.self",
 }  # fmt: skip
 _CONSTANTS = {
-    "detach.default", "new_zeros.default", "new_ones.default", "new_full.default", "zeros_like.default",
+    "new_zeros.default", "new_ones.default", "new_full.default", "zeros_like.default",
     "ones_like.default", "full_like.default",
 }  # fmt: skip
 _FILLS = {"constant_pad_nd.default", "masked_fill.Scalar"}

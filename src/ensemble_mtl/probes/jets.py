@@ -35,17 +35,18 @@ class SecondDerivative:
     def __init__(self, function: Callable[[Tensor], Tensor], point: Tensor) -> None:
         self.tape = Tape(function, point)
         with torch.no_grad():
-            self._rules = [rule_of(step) for step in self.tape.steps]
-        pairs = zip(self._rules, self.tape.steps, strict=True)
+            rules = [rule_of(step) for step in self.tape.steps]
+        pairs = list(zip(rules, self.tape.steps, strict=True))
         self.tape.forget(tensor for rule, step in pairs for tensor in read_by(rule, step))
+        self._work = [(rule, step, list(map(id, step.outputs))) for rule, step in pairs]
 
     @torch.no_grad()
     def __call__(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``v [M, P]`` to value, first and second derivative, of one shape."""
         jets: Jets = {id(self.tape.point): (v, None)}
-        for step, rule in zip(self.tape.steps, self._rules, strict=True):
-            outputs = rule(step, jets)
-            jets.update((id(out), jet) for out, jet in zip(step.outputs, outputs, strict=True))
+        for rule, step, outputs in self._work:
+            for name, jet in zip(outputs, rule(step, jets), strict=True):
+                jets[name] = jet
             for name in step.finished:
                 jets.pop(name, None)
         value = self.tape.value

@@ -76,6 +76,7 @@ def residuals(
     shapes = [spec.shape for name, spec in problem.layout.specs.items() if name.startswith(SHARED_PREFIX)]
     for some in graphs.split(size):
         batch = problem.table.batch(some)
+        apart = batch.apart()
         of_node = _graph_of_node(batch)
         of_graph = torch.arange(batch.num_graphs, device=some.device)
         places = [of_graph if batch.targets[task].dim() == 1 else of_node for task in tasks]
@@ -85,6 +86,8 @@ def residuals(
             torch.cat(places),
             torch.cat([_signs(some, of_node) if place is of_node else torch.ones_like(place) for place in places]),
             shapes,
+            partial(function, apart),
+            apart.graph_of_rows,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,10 +34,10 @@ class Step:
     finished: list[int] = field(default_factory=list)
     derivatives: tuple[Tensor, Tensor | None] | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """E.g. ``aten.bmm.default``."""
-        return str(self.function)
+        """E.g. ``bmm.default``, of torch's ATen library."""
+        return str(self.function).removeprefix("aten.")
 
     @property
     def inputs(self) -> Iterator[Tensor]:
@@ -63,6 +64,7 @@ class Tape(TorchDispatchMode):
         self._constants: list[Any] = []
         with torch.no_grad(), self:
             self.value = function(self.point)
+        self.steps = _reaching(self.steps, self.value)
         last = {id(tensor): step for step in self.steps for tensor in [*step.inputs, *step.outputs]}
         last.pop(id(self.value), None)
         for name, step in last.items():
@@ -115,12 +117,23 @@ class Tape(TorchDispatchMode):
         found = func(*args, **kwargs)
         step = Step(func, args, kwargs, [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)])
         if any(id(tensor) in self._dependent for tensor in step.inputs):
-            if any(out.is_floating_point() for out in step.outputs):
+            moves = step.name != "detach.default" and any(out.is_floating_point() for out in step.outputs)
+            if moves:
                 self.steps.append(step)
                 self._dependent.update(map(id, step.outputs))
-            else:  # an index or a mask; it moves by jumps only
+            else:  # what is detached on purpose; an index or a mask, which moves by jumps only
                 self._constants.append(step)
         return found
+
+
+def _reaching(steps: list[Step], value: Tensor) -> list[Step]:
+    """The steps whose outputs the value is made of."""
+    needed, found = {id(value)}, []
+    for step in reversed(steps):
+        if any(id(out) in needed for out in step.outputs):
+            needed.update(map(id, step.inputs))
+            found.append(step)
+    return found[::-1]
 
 
 def _memory(tensor: Tensor) -> int:

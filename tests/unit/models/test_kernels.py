@@ -34,7 +34,7 @@ def setting(kind: str, of_edges: bool, dtype: torch.dtype = torch.float64, width
     nodes, graphs = topology.num_nodes, batch.x.shape[2]
     shapes = [(MEMBERS, nodes, graphs, width), (MEMBERS, nodes, graphs, width)]
     if topology.kinds is not None:
-        shapes.append((MEMBERS, len(topology.kinds), width))
+        shapes.append((MEMBERS, len(topology.kinds), 1, width))
     inputs = tuple(normal(*shape, dtype=dtype, seed=i).requires_grad_() for i, shape in enumerate(shapes))
 
     def plain(x: Tensor, values: Tensor, shifts: Tensor | None = None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from problems import both, make, start
 from stores import STORES
@@ -17,12 +19,38 @@ TRUNKS = [name for name in registry.names("models.trunk") if name != "convolutio
 NETWORKS = [*registry.names("models.conv"), *TRUNKS]
 
 
-def network(name: str, kind: str, members: list[int], *, epochs: int = 2, **options) -> tuple[Problem, StackState]:
-    """After some epochs, so that running statistics are no longer the initial ones."""
-    conv = "pna" if name in TRUNKS else name
-    uses_edges = name in TRUNKS or registry.load("models.conv", conv).EDGE_FEATURES
-    edges = 2 if kind != "open" and uses_edges else 0
-    problem = make(STORES[kind](10), conv=conv, edge_features=edges, **options)
+def uses_edges(name: str) -> bool:
+    """Whether the trunk or convolution has a use for features of edges."""
+    return name in TRUNKS or bool(registry.load("models.conv", name).EDGE_FEATURES)
+
+
+def network(
+    name: str,
+    kind: str,
+    members: list[int],
+    *,
+    epochs: int = 2,
+    edges: int | None = None,
+    kinds: int = 0,
+    conv_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Problem, StackState]:
+    """After some epochs, so that running statistics are no longer the initial ones.
+
+    Args:
+        name: of a trunk or convolution.
+        kind: of the graphs, a key of ``STORES``.
+        members: their seeds.
+        epochs: of training.
+        edges: features of edges; without it, two where they are of use and the store is not the open lattice.
+        kinds: how many edges differ by their features; 0 for all.
+        conv_options: of the convolution.
+        options: see :func:`problems.make`.
+    """
+    if edges is None:
+        edges = 2 if kind != "open" and uses_edges(name) else 0
+    conv = {"name": "pna" if name in TRUNKS else name, **(conv_options or {})}
+    problem = make(STORES[kind](10), conv=conv, edge_features=edges, kinds=kinds, **options)
     if name in TRUNKS:
         problem = with_model(problem, trunk=name, width=2)
     state = start(problem, members)

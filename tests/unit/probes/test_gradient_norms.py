@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import network, random_like, shared
+from networks import NETWORKS, network, random_like, shared, uses_edges
+from problems import start
+from stores import STORES
 from tolerances import DERIVATIVE, close
 from torch import Tensor
+from trunks import with_model
 
 from ensemble_mtl.probes import losses
 from ensemble_mtl.probes.gradient_norms import GradientNorms, NotSeparableError
@@ -15,11 +18,14 @@ from ensemble_mtl.probes.tape import Tape
 POINT = torch.linspace(-1, 1.2, 2 * 21, dtype=torch.float64).view(2, 21)
 SHAPES = [(3, 4), (3,), (2, 3)]
 GRAPH = torch.tensor([0, 0, 1, 2, 2, 2])
+SCALES = torch.tensor([[0.5, 2.0, -3.0]], dtype=torch.float64)
+TWICE = torch.full((2, 3, 4), 2.0, dtype=torch.float64)
 ROWS = random_like(torch.empty(1, 6, 4, dtype=torch.float64))
 
 
-def norms_of(function, graph: Tensor = GRAPH, point: Tensor = POINT, shapes=SHAPES) -> Tensor:
-    return GradientNorms(Tape(function, point), shapes, graph).squares(torch.ones(len(graph)))
+def norms_of(function, graph: Tensor = GRAPH, point: Tensor = POINT, shapes=SHAPES, rows=None) -> Tensor:
+    norms = GradientNorms(Tape(function, point), shapes, graph, rows or (lambda count: [graph]))
+    return norms.squares(torch.ones(len(graph)))
 
 
 def one_by_one(function, graph: Tensor = GRAPH, point: Tensor = POINT) -> Tensor:
@@ -57,6 +63,8 @@ FUNCTIONS = {
     "padded": padded,
     "products": lambda p: torch.addcmul(p[:, None, 15:18], layer(p), p[:, None, 18:]).square().sum(-1),
     "differences": lambda p: (layer(p) - p[:, None, 15:18]).pow(3).sum(-1) + (p[:, None, 18:] - layer(p)).exp().sum(-1),
+    "times constants": lambda p: (layer(p) * (p[:, 15:18] * SCALES)[:, None]).square().sum(-1),
+    "one for all columns": lambda p: (layer(p) * p[:, None, 20:]).square().sum(-1),
     "not of all parameters": lambda p: (ROWS[..., :3] * p[:, None, 12:15]).tanh().sum(-1),
 }
 
@@ -66,19 +74,59 @@ def test_norms_are_those_of_the_gradients(name):
     close(norms_of(FUNCTIONS[name]), one_by_one(FUNCTIONS[name]), rtol=DERIVATIVE)
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_of_a_graph_network(share):
-    problem, state = network("graph_network", "molecules", [1, 2])
+CONV_OPTIONS = {"gin": {"train_eps": True}, "gatv2": {"heads": 2}}
+CASES = [
+    (name, kind, edges, kinds)
+    for name in NETWORKS
+    for kind in STORES
+    for edges, kinds in ((0, 0), (2, 0), (2, 2))
+    if not edges or uses_edges(name)
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "edges", "kinds"), CASES)
+def test_every_network_is_told_apart_in_one_pass(name, kind, edges, kinds):
+    """With edges that have no features, features of their own, or one of two kinds, as bonds have."""
+    problem, state = network(name, kind, [1, 2], edges=edges, kinds=kinds, conv_options=CONV_OPTIONS.get(name, {}))
     point, tasks = shared(problem, state), ["H", "C"]
     (whole,) = losses.residuals(problem, state, tasks, torch.arange(6), 6)
+    close(whole.apart(point), whole.function(point), rtol=DERIVATIVE)
+    norms = whole.gradient_norms(point)
     for task in range(2):
         own = whole.task == task
+        expected = one_by_one(lambda p, own=own: whole.function(p)[:, own], whole.graph[own], point)
+        close(norms.squares(own.to(point.dtype)), expected, rtol=DERIVATIVE)
 
-        def function(p: Tensor, own: Tensor = own) -> Tensor:
-            return whole.function(p)[:, own]
 
-        found = norms_of(function, whole.graph[own], point, whole.shapes)
-        close(found, one_by_one(function, whole.graph[own], point), rtol=DERIVATIVE)
+@pytest.mark.parametrize("share", [True, False])
+def test_steps_of_a_graph_network_share_weights_or_not(share):
+    problem, state = network("graph_network", "molecules", [1, 2])
+    problem = with_model(problem, trunk="graph_network", width=2, share_weights=share)
+    state = start(problem, [1, 2])
+    point = shared(problem, state)
+    (whole,) = losses.residuals(problem, state, ["H"], torch.arange(6), 6)
+    expected = one_by_one(whole.function, whole.graph, point)
+    close(whole.gradient_norms(point).squares(torch.ones(len(whole.task))), expected, rtol=DERIVATIVE)
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in NETWORKS for kind in STORES])
+def test_sums_in_another_order_are_told_apart(name, kind, monkeypatch):
+    """As on a GPU, where two passes differ by rounding."""
+    problem, state = network(name, kind, [1, 2], dtype="float32")
+    (whole,) = losses.residuals(problem, state, ["H", "C"], torch.arange(6), 6)
+    exact = GradientNorms._deltas
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(self: GradientNorms, seed: Tensor) -> dict[int, Tensor]:
+        return {
+            key: delta * (1 + 1e-5 * torch.randn(delta.shape, generator=generator))
+            for key, delta in exact(self, seed).items()
+        }
+
+    seed = torch.ones(len(whole.task))
+    expected = whole.gradient_norms(shared(problem, state)).squares(seed)
+    monkeypatch.setattr(GradientNorms, "_deltas", rounded)
+    close(whole.gradient_norms(shared(problem, state)).squares(seed), expected, rtol=1e-3)  # of what was added above
 
 
 @pytest.mark.parametrize(
@@ -86,11 +134,12 @@ def test_of_a_graph_network(share):
     [
         ("graphs couple", lambda p: layer(p).sum(-1) * layer(p).sum()),
         ("graphs couple", lambda p: layer(p).cumsum(1).sum(-1)),
-        ("parameters in aten.tanh", lambda p: layer(p).sum(-1) + p.tanh().sum()),
+        ("parameters in tanh", lambda p: layer(p).sum(-1) + p.tanh().sum()),
         ("a product of parameters", lambda p: ROWS[..., 0] * (p[:, None, :3] * p[:, None, 3:6]).sum(-1)),
+        ("multiplied by constants", lambda p: (ROWS.expand(2, -1, -1) @ (parts(p)[0] * TWICE).mT).tanh().sum(-1)),
         ("differ by row", lambda p: (p[:, :6, None] * ROWS).sum(-1)),
         ("another arrangement", lambda p: (ROWS.expand(2, -1, -1) @ p[:, :12].view(-1, 4, 3)).tanh().sum(-1)),
-        ("parameters in aten.index_select", lambda p: ROWS[..., 0] * p.index_select(1, GRAPH)),
+        ("parameters in index_select", lambda p: ROWS[..., 0] * p.index_select(1, GRAPH)),
         ("more than 64", lambda p: layer(p).sum(-1).repeat(1, 12)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

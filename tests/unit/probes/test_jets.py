@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from networks import NETWORKS, network, random_like, shared
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from ensemble_mtl.models.norm import batch_norm, layer_norm
 from ensemble_mtl.probes import forms, jets, losses, measure
+from ensemble_mtl.probes.gradient_norms import GradientNorms, NotSeparableError
 from ensemble_mtl.probes.jet_rules import NoRuleError
 from ensemble_mtl.probes.operator import HessianOperator
 
@@ -159,10 +162,42 @@ def test_a_sum_is_the_mean_times_the_labels(kind):
         close(count[0] * one.loss, other.loss, rtol=DERIVATIVE)
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of every call of the method from now on."""
+    calls: list[tuple[Any, ...]] = []
+    method = getattr(owner, name)
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        calls.append(arguments)
+        return method(self, *arguments)
+
+    monkeypatch.setattr(owner, name, noted)
+    return calls
+
+
+def test_where_graphs_couple_the_trace_takes_a_pass_per_graph(monkeypatch):
+    problem, state = network("gin", "molecules", [1, 2])
+    tasks, graphs = ["H", "C"], torch.arange(6)
+    expected = measure.all_forms(problem, state, tasks, graphs).gauss_newton_trace()
+
+    def coupled(self: forms.Residuals, parameters: Tensor) -> GradientNorms:
+        raise NotSeparableError("graphs couple")
+
+    monkeypatch.setattr(forms.Residuals, "gradient_norms", coupled)
+    passes = counted(monkeypatch, GradientNorms, "squares")
+    one_by_one = counted(monkeypatch, forms.JetForms, "_norms_one_by_one")
+    found = measure.all_forms(problem, state, tasks, graphs)
+    assert found.gauss_newton_cost() == forms.COST_OF_ONE * len(tasks) * len(graphs)
+    close(found.gauss_newton_trace(), expected, rtol=DERIVATIVE)
+    assert (len(passes), len(one_by_one)) == (0, 1)
+
+
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("conv", NETWORKS)
-def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind):
-    """Of signed sums over a graph's labels, which is the Gauss-Newton part where it has one."""
+def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind, monkeypatch):
+    """Of signed sums over a graph's labels, which is the Gauss-Newton part where it has one; its trace in one pass."""
+    passes = counted(monkeypatch, GradientNorms, "squares")
+    one_by_one = counted(monkeypatch, forms.JetForms, "_norms_one_by_one")
     problem, state = network(conv, kind, [1, 2])
     point, graphs, tasks = shared(problem, state), torch.arange(6), ["H", "C"]
     (whole,) = losses.residuals(problem, state, tasks, graphs, 6)
@@ -175,7 +210,9 @@ def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind)
             matrices[task] += 2 * c[:, :, None] * c[:, None, :]
     found, v = measure.all_forms(problem, state, tasks, graphs), random_like(point)
     close(found.with_gauss_newton(v)[1], torch.einsum("mp,tmpq,mq->tm", v, matrices, v), rtol=DERIVATIVE)
+    assert found.gauss_newton_cost() == forms.COST_AT_ONCE
     close(found.gauss_newton_trace(), matrices.diagonal(dim1=2, dim2=3).sum(2), rtol=DERIVATIVE)
+    assert (len(passes), len(one_by_one)) == (2, 0), "a pass per task, and none per graph"
     values = whole.function(point).square()
     for task in range(2):
         expected = sum(loss(point) for loss in measure.shared_losses(problem, state, tasks[task], graphs))
@@ -193,7 +230,7 @@ def test_an_operation_without_a_rule_falls_back_to_products():
         jets.SecondDerivative(function, point)
     operator = HessianOperator([lambda p: function(p).square().sum(1)], point)
     ones = torch.ones(4, dtype=torch.int64)
-    chunk = forms.Residuals(function, 0 * ones, 0 * ones, ones, [(4,)])
+    chunk = forms.Residuals(function, 0 * ones, 0 * ones, ones, [(4,)], function, lambda count: [0 * ones])
     found = forms.quadratic_forms([chunk], 1, point, list, lambda: [operator])
     v = random_like(point)
     close(found.quadratic_forms(v), (v * operator.matvec(v)).sum(1)[None], rtol=ROUNDING)

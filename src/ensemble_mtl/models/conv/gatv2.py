@@ -72,16 +72,11 @@ def forward(
     if topology.kinds is not None:
         hidden = hidden + topology.of_kinds(apply(topology.kinds[None], parameters["lin_edge.weight"]))
     hidden = torch.nn.functional.leaky_relu(hidden, options.negative_slope)
-    attention = topology.edge_softmax(apply(hidden, _by_head(parameters["att"])))
+    by_head = (hidden * parameters["att"].flatten(1)[:, None, None]).unflatten(-1, (options.heads, -1))
+    attention = topology.edge_softmax(by_head.sum(-1))
     messages = values.unflatten(-1, (options.heads, -1)) * attention[..., None]
     out = topology.sum_edges(messages).mean(-2)
     return out + parameters["bias"][:, None, None] if options.bias else out
-
-
-def _by_head(att: Tensor) -> Tensor:
-    """``att [M, 1, H, F]`` as one block-diagonal weight ``[M, H, H F]``."""
-    heads = torch.eye(att.shape[2], dtype=att.dtype, device=att.device)
-    return (heads[:, :, None] * att).flatten(2)
 
 
 def reference(

@@ -49,8 +49,8 @@ def forward(
     parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
 ) -> Tensor:
     """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
-    eps = parameters["eps"][:, None, None] if options.train_eps else options.eps
-    total = topology.sum_sources(x) + (1 + eps) * x
+    own = x + parameters["eps"][:, None, None] * x if options.train_eps else (1 + options.eps) * x
+    total = topology.sum_sources(x) + own
     return named(torch.relu(named(total, parameters, "nn.0")), parameters, "nn.2")
 
 

@@ -79,6 +79,9 @@ def forward(
     fan_in = x.shape[-1]
     pre = parameters["pre_nns.0.0.weight"]
     found = _aggregate(parameters, x, topology, pre[..., fan_in:])
+    scales = _scales(topology.degree, options, degrees)
+    if topology.graphs_apart:
+        return _weight_by_weight(parameters, x, found, scales)
 
     # The two Linears that follow the aggregation are one: lin(post(z)) = (L P) z + (L q + l).
     last = parameters["lin.weight"]
@@ -91,8 +94,17 @@ def forward(
     of_own = product(shifted.flatten(1, 2), pre[..., :fan_in]).unflatten(1, shifted.shape[1:3])
     weight = torch.cat([of_own, by_scaler.flatten(3)], dim=-1)
     bias = (shifted * parameters["pre_nns.0.0.bias"][:, None, None]).sum(-1)
-    scales = _scales(topology.degree, options, degrees)
     return _scaled_linear(x, found, Linear(post[..., :fan_in], shift), Linear(weight, bias), scales)
+
+
+def _weight_by_weight(parameters: Mapping[str, Tensor], x: Tensor, found: Tensor, scales: Tensor) -> Tensor:
+    """The convolution with its Linears one after the other, as PyG has it, from what :func:`_aggregate` found."""
+    _, *shifted, deviation = found.split(x.shape[-1], dim=-1)
+    own = apply(x, parameters["pre_nns.0.0.weight"][..., : x.shape[-1]], parameters["pre_nns.0.0.bias"])
+    aggregates = torch.cat([*(part + own for part in shifted), deviation], dim=-1)
+    scaled = [aggregates * scale[:, None, None] for scale in scales.unbind(-1)]
+    z = torch.cat([x.expand(len(found), -1, -1, -1), *scaled], dim=-1)
+    return named(named(z, parameters, "post_nns.0.0"), parameters, "lin")
 
 
 def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, weight: Tensor) -> Tensor:
@@ -108,11 +120,11 @@ def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, 
 
 
 def aggregated(x: Tensor, values: Tensor, shifts: Tensor | None, *, topology: Topology) -> Tensor:
-    """The same from ``x``, the terms of sources ``[M, N, B, F]``, and of kinds of edges ``[M, K, F]`` or None."""
+    """The same from ``x``, the terms of sources ``[M, N, B, F]``, and of kinds of edges ``[M, K, 1 or B, F]``."""
     of_edges = False
     if shifts is not None and topology.kind is not None:
         of_edges = True
-        values = values.index_select(1, topology.source) + shifts.index_select(1, topology.kind)[:, :, None]
+        values = values.index_select(1, topology.source) + topology.of_kinds(shifts)
     inverse = topology.per_node(1 / topology.degree.clamp(min=1))
     sums = topology.sum_edges if of_edges else topology.sum_sources
     mean, square = sums(values) * inverse, sums(values * values) * inverse
