@@ -16,11 +16,11 @@ from ensemble_mtl.probes.jets import SecondDerivative
 from ensemble_mtl.probes.operator import Operator
 from ensemble_mtl.probes.tape import Tape
 
-COST_AT_ONCE = 8
-"""Of the squared norms of all gradients, in quadratic forms of all tasks: between 3 and 10 on the networks of New 2022
-and Lupo Pasini 2022, one or four members, 64 graphs."""
+COST_OF_START, COST_OF_PASS = 4.0, 1.3
+"""Of the squared norms of all gradients, in quadratic forms of all tasks: before the first task, and of every backward
+pass. Measured on the networks of New 2022 and Lupo Pasini 2022 with one and four members and 64 graphs."""
 COST_OF_ONE = 0.25
-"""Of the gradient of one graph and task, likewise."""
+"""Of the gradient of one graph, likewise."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Residuals:
         function: θ ``[M, P]`` to r ``[M, R]``.
         task: ``[R]`` number of each residual's task.
         graph: ``[R]`` number of its graph, from 0.
-        signs: ``[R]`` 1 or −1.
+        signs: ``[S, R]`` 1 or −1, in S draws.
         shapes: of the tensors that θ consists of, in their order.
         apart: the same function, computed so that each row of every layer belongs to a single graph.
         graph_of_rows: see :meth:`ensemble_mtl.data.batch.GraphBatch.graph_of_rows`.
@@ -44,6 +44,11 @@ class Residuals:
     shapes: Sequence[tuple[int, ...]]
     apart: Callable[[Tensor], Tensor]
     graph_of_rows: Callable[[int], Sequence[Tensor]]
+
+    def draws(self, task: int) -> Tensor:
+        """``[1 to S, R]`` the draws of signs that differ for the task, 0 at other tasks' residuals."""
+        own = self.signs * (self.task == task)
+        return own[:1] if torch.equal(own, own[:1].expand_as(own)) else own
 
     def gradient_norms(self, parameters: Tensor) -> GradientNorms:
         """The squared norms of single graphs' gradients at ``parameters [M, P]``.
@@ -63,7 +68,8 @@ class Forms(Protocol):
     def with_gauss_newton(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """vᵀHv and vᵀCv, each ``[T, M]``, float64, with C = 2 Σ_g c_g c_gᵀ, c_g = Σ_i s_i ∇r_i over graph g.
 
-        For a task with one label per graph this is the Gauss-Newton part of H.
+        For a task with one label per graph this is the Gauss-Newton part of H. For one with several, C is the mean over
+        draws of the signs s, which differs from that part by the products of different labels' gradients.
         """
 
     def gauss_newton_cost(self, worth: float = math.inf) -> float:
@@ -142,20 +148,23 @@ class JetForms:
 
     def gauss_newton_cost(self, worth: float = math.inf) -> float:
         """See :class:`Forms`; measured on the networks of New 2022, with four tasks and 64 graphs."""
-        one_by_one = COST_OF_ONE * self._num_tasks * sum(len(one.graph.unique()) for one, _ in self._chunks)
-        if min(COST_AT_ONCE, one_by_one) >= worth:  # what it is would have to be found out
-            return min(COST_AT_ONCE, one_by_one)
-        return COST_AT_ONCE if self._gradient_norms() else one_by_one
+        passes = max(sum(len(one.draws(task)) for task in one.task.unique().tolist()) for one, _ in self._chunks)
+        at_once = COST_OF_START + COST_OF_PASS * passes
+        one_by_one = COST_OF_ONE * passes * sum(len(one.graph.unique()) for one, _ in self._chunks)
+        if min(at_once, one_by_one) >= worth:  # what it is would have to be found out
+            return min(at_once, one_by_one)
+        return at_once if self._gradient_norms() else one_by_one
 
     def gauss_newton_trace(self) -> Tensor:
-        """See :class:`Forms`; one backward pass per task where graphs can be told apart in it, else one per graph."""
+        """See :class:`Forms`; a backward pass per task and draw where it tells graphs apart, else one per graph too."""
         norms, self._norms = self._gradient_norms(), None  # which hold much memory
         if not norms:
             return self._norms_one_by_one()
         found = self._nothing()
         for (one, _), of_chunk in zip(self._chunks, norms, strict=True):
             for task in one.task.unique().tolist():
-                found[:, task] += 2 * of_chunk.squares(one.signs * (one.task == task))
+                squares = [of_chunk.squares(signs) for signs in one.draws(task)]
+                found[:, task] += 2 * torch.stack(squares).mean(0)
         return found.mT
 
     def _gradient_norms(self) -> list[GradientNorms]:
@@ -171,12 +180,14 @@ class JetForms:
         found = self._nothing()
         point = self._parameters.detach().requires_grad_()
         for one in self._singles():
-            signed = one.function(point) * one.signs
-            tasks = one.task.unique().tolist()
-            for task in tasks:
-                total = signed[:, one.task == task].sum()
-                (gradient,) = torch.autograd.grad(total, point, retain_graph=task != tasks[-1], materialize_grads=True)
-                found[:, task] += 2 * torch.linalg.vector_norm(gradient, dim=1, dtype=torch.float64).square()
+            residuals = one.function(point)
+            for task in one.task.unique().tolist():
+                draws = one.draws(task)
+                for signs in draws:
+                    total = (residuals * signs).sum()
+                    (gradient,) = torch.autograd.grad(total, point, retain_graph=True, materialize_grads=True)
+                    square = torch.linalg.vector_norm(gradient, dim=1, dtype=torch.float64).square()
+                    found[:, task] += 2 * square / len(draws)
         return found.mT
 
     def _nothing(self) -> Tensor:
@@ -191,8 +202,10 @@ class JetForms:
             total.index_add_(1, one.task, 2 * (first.square() + value * second))
             if control is not None:
                 group = one.graph * self._num_tasks + one.task
-                sums = first.new_zeros(len(first), int(group.max()) + 1).index_add_(1, group, first * one.signs)
-                control.index_add_(1, torch.arange(sums.shape[1], device=v.device) % self._num_tasks, 2 * sums.square())
+                task_of_group = torch.arange(int(group.max()) + 1, device=v.device) % self._num_tasks
+                for signs in one.signs:
+                    sums = first.new_zeros(len(first), len(task_of_group)).index_add_(1, group, first * signs)
+                    control.index_add_(1, task_of_group, 2 * sums.square() / len(one.signs))
         return total.mT
 
 

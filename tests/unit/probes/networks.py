@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from problems import both, make, start
 from stores import STORES
@@ -76,3 +77,16 @@ def dense_hessian(problem: Problem, state: StackState, task: str, graphs: Tensor
 
 def random_like(values: Tensor) -> Tensor:
     return torch.randn(values.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(values)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of every call of the method from now on."""
+    calls: list[tuple[Any, ...]] = []
+    method = getattr(owner, name)
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        calls.append(arguments)
+        return method(self, *arguments)
+
+    monkeypatch.setattr(owner, name, noted)
+    return calls

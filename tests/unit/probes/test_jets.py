@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from networks import NETWORKS, network, random_like, shared
+from networks import NETWORKS, counted, network, random_like, shared
 from stores import STORES
 from tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
@@ -162,19 +160,6 @@ def test_a_sum_is_the_mean_times_the_labels(kind):
         close(count[0] * one.loss, other.loss, rtol=DERIVATIVE)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[tuple[Any, ...]]:
-    """The arguments of every call of the method from now on."""
-    calls: list[tuple[Any, ...]] = []
-    method = getattr(owner, name)
-
-    def noted(self: Any, *arguments: Any) -> Any:
-        calls.append(arguments)
-        return method(self, *arguments)
-
-    monkeypatch.setattr(owner, name, noted)
-    return calls
-
-
 def test_where_graphs_couple_the_trace_takes_a_pass_per_graph(monkeypatch):
     problem, state = network("gin", "molecules", [1, 2])
     tasks, graphs = ["H", "C"], torch.arange(6)
@@ -187,7 +172,7 @@ def test_where_graphs_couple_the_trace_takes_a_pass_per_graph(monkeypatch):
     passes = counted(monkeypatch, GradientNorms, "squares")
     one_by_one = counted(monkeypatch, forms.JetForms, "_norms_one_by_one")
     found = measure.all_forms(problem, state, tasks, graphs)
-    assert found.gauss_newton_cost() == forms.COST_OF_ONE * len(tasks) * len(graphs)
+    assert found.gauss_newton_cost() == forms.COST_OF_ONE * (1 + losses.DRAWS) * len(graphs)
     close(found.gauss_newton_trace(), expected, rtol=DERIVATIVE)
     assert (len(passes), len(one_by_one)) == (0, 1)
 
@@ -206,13 +191,14 @@ def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind,
     for graph in range(6):
         for task in range(2):
             own = (whole.graph == graph) & (whole.task == task)
-            c = (whole.signs[own, None] * rows[:, own]).sum(1)
-            matrices[task] += 2 * c[:, :, None] * c[:, None, :]
+            for signs in whole.signs:
+                c = (signs[own, None] * rows[:, own]).sum(1)
+                matrices[task] += 2 * c[:, :, None] * c[:, None, :] / len(whole.signs)
     found, v = measure.all_forms(problem, state, tasks, graphs), random_like(point)
     close(found.with_gauss_newton(v)[1], torch.einsum("mp,tmpq,mq->tm", v, matrices, v), rtol=DERIVATIVE)
-    assert found.gauss_newton_cost() == forms.COST_AT_ONCE
+    assert found.gauss_newton_cost() == forms.COST_OF_START + forms.COST_OF_PASS * (1 + losses.DRAWS)
     close(found.gauss_newton_trace(), matrices.diagonal(dim1=2, dim2=3).sum(2), rtol=DERIVATIVE)
-    assert (len(passes), len(one_by_one)) == (2, 0), "a pass per task, and none per graph"
+    assert (len(passes), len(one_by_one)) == (1 + losses.DRAWS, 0), "C has several labels per graph"
     values = whole.function(point).square()
     for task in range(2):
         expected = sum(loss(point) for loss in measure.shared_losses(problem, state, tasks[task], graphs))
@@ -230,7 +216,7 @@ def test_an_operation_without_a_rule_falls_back_to_products():
         jets.SecondDerivative(function, point)
     operator = HessianOperator([lambda p: function(p).square().sum(1)], point)
     ones = torch.ones(4, dtype=torch.int64)
-    chunk = forms.Residuals(function, 0 * ones, 0 * ones, ones, [(4,)], function, lambda count: [0 * ones])
+    chunk = forms.Residuals(function, 0 * ones, 0 * ones, ones[None], [(4,)], function, lambda count: [0 * ones])
     found = forms.quadratic_forms([chunk], 1, point, list, lambda: [operator])
     v = random_like(point)
     close(found.quadratic_forms(v), (v * operator.matvec(v)).sum(1)[None], rtol=ROUNDING)
