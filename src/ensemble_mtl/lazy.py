@@ -30,6 +30,5 @@ class _Lazy(ModuleType):
     """Stands for a module; not entered in ``sys.modules``, so plain imports stay plain."""
 
     def __getattr__(self, attribute: str) -> object:
-        value = getattr(importlib.import_module(self.__name__), attribute)
-        setattr(self, attribute, value)
-        return value
+        # Nothing is kept here: what is replaced in the module later must be replaced for everyone.
+        return getattr(importlib.import_module(self.__name__), attribute)
