@@ -99,7 +99,7 @@ def molecule_store(num_graphs: int = 6, seed: int = 0, missing: float = 0.0) -> 
 
 STORES = {
     "open": lattice_store,
-    "periodic": lambda n=5, seed=0: lattice_store(n, seed, periodic=True),
+    "periodic": lambda n=5, seed=0, missing=0.0: lattice_store(n, seed, periodic=True, missing=missing),
     "molecules": molecule_store,
 }
 

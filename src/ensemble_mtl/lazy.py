@@ -31,4 +31,6 @@ class _Lazy(ModuleType):
 
     def __getattr__(self, attribute: str) -> object:
         # Nothing is kept here: what is replaced in the module later must be replaced for everyone.
-        return getattr(importlib.import_module(self.__name__), attribute)
+        module = sys.modules.get(self.__name__) or importlib.import_module(self.__name__)
+        value: object = getattr(module, attribute)
+        return value

@@ -51,14 +51,15 @@ class GraphBatch:
         """The same graphs, for a pass in which every row of every layer belongs to a single graph."""
         return replace(self, topology=self.topology.apart(self.graph_of_node, self.num_graphs))
 
-    def graph_of_rows(self, count: int) -> list[Tensor]:
+    def possible_graphs_of_rows(self, count: int) -> list[Tensor]:
         """Of a layer with so many rows in a pass over :meth:`apart`: ``[count]`` the graph of each row.
 
         Layers are applied to nodes, to nodes of one degree or of all degrees above it, to edges or kinds of edges, to
         edges with those that convolutions add from each node to itself, and to graphs.
 
         Returns:
-            what is possible for that number of rows, since it does not tell which of them a layer is applied to.
+            what is possible for that number of rows, since it does not tell which of them a layer is applied to. A
+            single row counts as two, since products pad it by zeros.
         """
         graphs = torch.arange(self.num_graphs, device=self.x.device)
         if self.graph_of_node is None:  # the last axis of rows is that of the graphs
@@ -74,7 +75,9 @@ class GraphBatch:
         by_degree = nodes.index_select(0, order)
         starts = [sum(counts[:degree]) for degree in range(len(counts))]
         parts = [by_degree[at:end] for at, size in zip(starts, counts, strict=True) for end in (at + size, None)]
-        return [labels for labels in (nodes, *edges, *parts, graphs) if len(labels) == count]
+        every = [nodes, *edges, *parts, graphs]
+        padded = [labels.repeat(2) for labels in every if len(labels) == 1]
+        return [labels for labels in (*every, *padded) if len(labels) == count]
 
     def to_pyg(self) -> Batch:
         """The same graphs as PyG's ``Batch``, so that any PyG layer can be run on them.

@@ -45,7 +45,7 @@ class Topology:
         kinds: ``[K, 1, D]`` features that edges have, or None; ``[K, B, D]`` where each graph has rows of its own.
         kind: ``[E]`` int64, which of the kinds an edge is of, or None.
         lone: ``[N, 1, 1]`` bool, whether a node has no neighbour; None where all have one.
-        graphs_apart: B in a pass that tells the gradients of single graphs apart (:meth:`apart`), otherwise 0.
+        num_separate_graphs: B in a pass that tells the gradients of single graphs apart (:meth:`apart`), otherwise 0.
     """
 
     num_nodes: int
@@ -58,7 +58,7 @@ class Topology:
     kinds: Tensor | None
     kind: Tensor | None
     lone: Tensor | None
-    graphs_apart: int = 0
+    num_separate_graphs: int = 0
 
     @cached_property
     def edge_attr(self) -> Tensor | None:
@@ -128,7 +128,7 @@ class Topology:
             edge_attr = torch.cat([edge_attr, total / count[:, None]])[order]
         shared = self.adjacency is not None
         found = make(self.num_nodes, edge_index[:, order], edge_attr, dtype=self.degree.dtype, shared=shared)
-        return found.repeated(self.graphs_apart) if self.graphs_apart else found
+        return found.repeated(self.num_separate_graphs) if self.num_separate_graphs else found
 
     def apart(self, graph_of_node: Tensor | None, num_graphs: int) -> Topology:
         """The same edges, for a pass in which every row of every layer belongs to a single graph.
@@ -143,15 +143,17 @@ class Topology:
         if graph_of_node is None:
             return self.repeated(num_graphs)
         if self.kinds is None or self.kind is None:
-            return replace(self, graphs_apart=1)
+            return replace(self, num_separate_graphs=1)
         name = graph_of_node.index_select(0, self.target) * len(self.kinds) + self.kind
         pairs, kind = torch.unique(name, return_inverse=True)
-        return replace(self, kinds=self.kinds.index_select(0, pairs % len(self.kinds)), kind=kind, graphs_apart=1)
+        return replace(
+            self, kinds=self.kinds.index_select(0, pairs % len(self.kinds)), kind=kind, num_separate_graphs=1
+        )
 
     def repeated(self, graphs: int) -> Topology:
         """:meth:`apart` for ``graphs`` that share this topology."""
         kinds = None if self.kinds is None else self.kinds.expand(-1, graphs, -1)
-        return replace(self, kinds=kinds, graphs_apart=graphs)
+        return replace(self, kinds=kinds, num_separate_graphs=graphs)
 
     @cached_property
     def nodes_by_degree(self) -> tuple[Tensor, list[int]]:

@@ -33,7 +33,12 @@ def aggregate(
         rows: the edges, see :attr:`ensemble_mtl.data.topology.Topology.neighbours`; all is 0 at a node without any.
         floor: variances up to it count as 0.
         plain: (x, values, shifts) to the same by torch's operations; what second derivatives are taken of.
+
+    Raises:
+        ValueError: graphs have shifts of their own, for which there is no loop.
     """
+    if shifts is not None and shifts.shape[2] != 1:
+        raise ValueError(f"shifts: got the shape {tuple(shifts.shape)}, expected [M, K, 1, F]")
     apply: Callable[..., Any] = _Aggregate.apply
     # here and not in there, where a copy would have no derivatives
     inputs = (None if tensor is None else tensor.contiguous() for tensor in (x, values, shifts))
@@ -64,7 +69,8 @@ def load(dtype: torch.dtype) -> None:
     x = torch.zeros(1, 1, 1, 1, dtype=dtype)
     counts, none = np.zeros((2, 1), x.numpy().dtype), np.zeros(0, int)
     rows = (np.zeros(2, int), none, none, counts[0, :0], counts[1])
-    _gradients(x, _aggregated(x, x, None, rows, 0.0), x, None, rows)
+    out = _aggregated(x, x, None, rows, 0.0)
+    _gradients(out, out, x, None, rows)
 
 
 def _aggregated(x: Tensor, values: Tensor, shifts: Tensor | None, rows: Rows, floor: float) -> Tensor:

@@ -34,7 +34,7 @@ class Residuals:
         signs: ``[S, R]`` 1 or −1, in S draws.
         shapes: of the tensors that θ consists of, in their order.
         apart: the same function, computed so that each row of every layer belongs to a single graph.
-        graph_of_rows: see :meth:`ensemble_mtl.data.batch.GraphBatch.graph_of_rows`.
+        possible_graphs_of_rows: see :meth:`ensemble_mtl.data.batch.GraphBatch.possible_graphs_of_rows`.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -43,7 +43,7 @@ class Residuals:
     signs: Tensor
     shapes: Sequence[tuple[int, ...]]
     apart: Callable[[Tensor], Tensor]
-    graph_of_rows: Callable[[int], Sequence[Tensor]]
+    possible_graphs_of_rows: Callable[[int], Sequence[Tensor]]
 
     def draws(self, task: int) -> Tensor:
         """``[1 to S, R]`` the draws of signs that differ for the task, 0 at other tasks' residuals."""
@@ -56,7 +56,7 @@ class Residuals:
         Raises:
             NotSeparableError: they cannot be told from a pass through all graphs.
         """
-        return GradientNorms(Tape(self.apart, parameters), self.shapes, self.graph, self.graph_of_rows)
+        return GradientNorms(Tape(self.apart, parameters), self.shapes, self.graph, self.possible_graphs_of_rows)
 
 
 class Forms(Protocol):
@@ -147,7 +147,7 @@ class JetForms:
         return self._forms(v, control), control.mT
 
     def gauss_newton_cost(self, worth: float = math.inf) -> float:
-        """See :class:`Forms`; measured on the networks of New 2022, with four tasks and 64 graphs."""
+        """See :class:`Forms`."""
         passes = max(sum(len(one.draws(task)) for task in one.task.unique().tolist()) for one, _ in self._chunks)
         at_once = COST_OF_START + COST_OF_PASS * passes
         one_by_one = COST_OF_ONE * passes * sum(len(one.graph.unique()) for one, _ in self._chunks)
@@ -163,8 +163,7 @@ class JetForms:
         found = self._nothing()
         for (one, _), of_chunk in zip(self._chunks, norms, strict=True):
             for task in one.task.unique().tolist():
-                squares = [of_chunk.squares(signs) for signs in one.draws(task)]
-                found[:, task] += 2 * torch.stack(squares).mean(0)
+                found[:, task] += 2 * of_chunk.squares(one.draws(task)).mean(0)
         return found.mT
 
     def _gradient_norms(self) -> list[GradientNorms]:

@@ -11,9 +11,8 @@ Hence ∇r_2 = δ_3 ⊗ x_3 + δ_4 ⊗ x_4 + δ_5 ⊗ x_5, and its squared norm 
 rows 3 to 5: two matrices of 3 × 3, while the twelve numbers of the gradient itself are never written. Where a graph
 has many rows and the weight is small, the gradient is quicker.
 
-Which graph a row belongs to is told by the batch (:meth:`ensemble_mtl.data.batch.GraphBatch.graph_of_rows`), and
-checked: residuals of graph g are multiplied by 2^g, which must multiply every δ of its rows by the same. It does not
-where graphs couple, as through batch statistics.
+Which graph a row belongs to is told by the batch, and checked: residuals of graph g are multiplied by a power of two
+of its own, which must multiply every δ of its rows. It does not where graphs couple, as through batch statistics.
 Source: Goodfellow 2015 (arXiv:1510.01799), here with many rows per example and weights that are used repeatedly.
 """
 
@@ -87,7 +86,7 @@ class GradientNorms:
         tape: θ ``[M, P]`` to residuals ``[M, R]``; its values are forgotten.
         shapes: of the tensors that θ consists of, ``[out, in]`` or ``[size]``, in their order.
         graph: ``[R]`` each residual's graph.
-        graph_of_rows: a layer's number of rows to what the graph of each row may be, ``[rows]`` each.
+        possible_graphs_of_rows: a layer's number of rows to what the graph of each row may be, ``[rows]`` each.
 
     Raises:
         NotSeparableError: an operation on parameters is not known here, or graphs couple.
@@ -98,9 +97,9 @@ class GradientNorms:
         tape: Tape,
         shapes: Sequence[tuple[int, ...]],
         graph: Tensor,
-        graph_of_rows: Callable[[int], Sequence[Tensor]],
+        possible_graphs_of_rows: Callable[[int], Sequence[Tensor]],
     ) -> None:
-        self._tape, self._graph, self._graph_of_rows = tape, graph, cache(graph_of_rows)
+        self._tape, self._graph, self._possible_graphs_of_rows = tape, graph, cache(possible_graphs_of_rows)
         self._sizes = [(shape[0], shape[1]) if len(shape) == 2 else (math.prod(shape), 1) for shape in shapes]
         self._offsets = torch.tensor([0] + [out * fan_in for out, fan_in in self._sizes], device=graph.device).cumsum(0)
         arranged = self._arranged()
@@ -112,12 +111,12 @@ class GradientNorms:
         self._outputs = {name: self._values[name] for name in outputs}
         self._rows = self._places()
 
-    def squares(self, seed: Tensor) -> Tensor:
-        """``seed [R]`` to ``[M]``: Σ_g ‖∇ Σ_i seed_i r_i‖² over the residuals i of graph g, float64."""
-        deltas = self._deltas(seed)
-        total = self._value.new_zeros(len(self._value), dtype=torch.float64)
+    def squares(self, seeds: Tensor) -> Tensor:
+        """``seeds [S, R]`` to ``[S, M]``: Σ_g ‖∇ Σ_i seed_i r_i‖² over the residuals i of graph g, float64."""
+        deltas = [self._deltas(seed) for seed in seeds]
+        total = self._value.new_zeros(len(seeds), len(self._value), dtype=torch.float64)
         for tensor, (uses, places) in self._rows.items():
-            total += self._square(tensor, uses, places, deltas)
+            total += self._squares(tensor, uses, places, deltas)
         return total
 
     def _arranged(self) -> dict[int, _Arranged]:
@@ -176,7 +175,10 @@ class GradientNorms:
             yield _Use(step, tensor, columns, outputs, inputs, rows, None if len(kept) == rows.shape[-1] else kept)
 
     def _vector(self, step: Step, arranged: _Arranged, rows: Any, sign: int) -> Iterator[_Use]:
-        """Of parameters ``[M, 1, …, 1, C or 1]``: the same for every row."""
+        """Of parameters ``[M, 1, …, 1, C or 1]``: the same for every row.
+
+        Rows with a single feature meet the weights of that one as a matrix with one row would.
+        """
         out, numbers = step.outputs[0], arranged.numbers
         if (
             out.dim() < 3
@@ -188,10 +190,17 @@ class GradientNorms:
         own = numbers[0].flatten().expand(out.shape[-1])
         tensors = self._tensor_of(own)
         for tensor in tensors.unique().tolist():
-            if tensor != NONE:
-                columns = (tensors == tensor).nonzero().flatten()
-                outputs = own[columns] - self._offsets[tensor]
-                yield _Use(step, tensor, columns, outputs, None, rows, None, arranged.factor, sign)
+            if tensor == NONE:
+                continue
+            columns = (tensors == tensor).nonzero().flatten()
+            numbers, (fan_out, fan_in) = own[columns] - self._offsets[tensor], self._sizes[tensor]
+            inputs = numbers % fan_in
+            if min(fan_out, fan_in) > 1 and isinstance(rows, Tensor) and rows.shape[-1] == 1:
+                if arranged.factor is not None or not bool((inputs == inputs[0]).all()):
+                    raise NotSeparableError("a weight in another arrangement")
+                yield _Use(step, tensor, columns, numbers // fan_in, inputs[:1], rows, sign=sign)
+            else:
+                yield _Use(step, tensor, columns, numbers, None, rows, None, arranged.factor, sign)
 
     def _tensor_of(self, numbers: Tensor) -> Tensor:
         found = torch.bucketize(numbers.long(), self._offsets, right=True) - 1
@@ -225,37 +234,45 @@ class GradientNorms:
 
     def _labels(self, plain: Tensor, marked: Tensor, marks: Tensor) -> Tensor:
         """``[rows]`` the graph of each row, as all derivatives have it."""
-        for labels in self._graph_of_rows(plain.shape[1]):
+        for labels in self._possible_graphs_of_rows(plain.shape[1]):
             if _agree(plain, marked, marks[labels].to(plain.dtype)):
                 return labels
         raise NotSeparableError("graphs couple")
 
-    def _square(self, tensor: int, uses: list[_Use], places: Tensor, deltas: dict[int, Tensor]) -> Tensor:
-        """``[M]`` Σ_g ‖Σ x ⊗ δ‖² of one tensor."""
+    def _squares(self, tensor: int, uses: list[_Use], places: Tensor, deltas: list[dict[int, Tensor]]) -> Tensor:
+        """``[S, M]`` Σ_g ‖Σ x ⊗ δ‖² of one tensor."""
         fan_out, fan_in = self._sizes[tensor] if uses[0].inputs is not None else (math.prod(self._sizes[tensor]), 1)
-        xs, ds = [], []
-        for use in uses:
-            delta, rows = deltas[id(use.step.outputs[0])], self._values.get(id(use.rows), use.rows)
-            if use.inputs is None:
-                shape = use.step.outputs[0].shape
-                for factor in (rows, use.factor):
-                    if isinstance(factor, Tensor):
-                        delta = delta * factor.detach().expand(shape).flatten(1, -2)
-                    elif factor is not None:
-                        delta = delta * factor
-                x = delta.new_ones(*delta.shape[:2], 1)
-            else:
-                rows = rows.detach().expand(len(delta), -1, -1)
-                x = _spread(rows if use.kept is None else rows[..., use.kept], use.inputs, fan_in)
-            xs.append(x)
-            ds.append(_spread(use.sign * delta[..., use.columns], use.outputs, fan_out))
-        x, d = (_by_graph(torch.cat(parts, dim=1), places) for parts in (xs, ds))
+        x = _by_graph(torch.cat([self._inputs_of(use, fan_in) for use in uses], dim=1), places)
+        of_seeds = [torch.cat([self._deltas_of(use, one, fan_out) for use in uses], dim=1) for one in deltas]
+        ds = (_by_graph(d, places) for d in of_seeds)
         most = places.shape[1]
         if most * (fan_in + fan_out) < fan_in * fan_out:
-            terms = product(x, x.mT.contiguous()) * product(d, d.mT.contiguous())
+            pairs = product(x, x.mT.contiguous())
+            terms = (pairs * product(d, d.mT.contiguous()) for d in ds)
         else:
-            terms = product(x.mT.contiguous(), d).square()
-        return terms.double().flatten(1).sum(1)
+            columns = x.mT.contiguous()
+            terms = (product(columns, d).square() for d in ds)
+        return torch.stack([term.double().flatten(1).sum(1) for term in terms])
+
+    def _inputs_of(self, use: _Use, fan_in: int) -> Tensor:
+        """``[M, rows, fan_in]`` what the tensor's parameters are multiplied by; 1 where each stands for itself."""
+        out = use.step.outputs[0]
+        if use.inputs is None:
+            return out.new_ones((), dtype=self._value.dtype).expand(len(out), math.prod(out.shape[1:-1]), 1)
+        rows = self._values.get(id(use.rows), use.rows).detach().expand(len(out), -1, -1)
+        return _spread(rows if use.kept is None else rows[..., use.kept], use.inputs, fan_in)
+
+    def _deltas_of(self, use: _Use, deltas: dict[int, Tensor], fan_out: int) -> Tensor:
+        """``[M, rows, fan_out]`` the derivatives with respect to the products."""
+        out = use.step.outputs[0]
+        delta = deltas[id(out)]
+        if use.inputs is None:
+            for factor in (self._values.get(id(use.rows), use.rows), use.factor):
+                if isinstance(factor, Tensor):
+                    delta = delta * factor.detach().expand(out.shape).flatten(1, -2)
+                elif factor is not None:
+                    delta = delta * factor
+        return _spread(use.sign * delta[..., use.columns], use.outputs, fan_out)
 
 
 def _has_any(arranged: _Arranged) -> bool:
@@ -289,10 +306,10 @@ def _rearranged(step: Step, known: dict[int, _Arranged]) -> Sequence[_Arranged]:
 
 
 def _multiplied(step: Step, known: dict[int, _Arranged]) -> Sequence[_Arranged]:
-    """Of parameters times constants, one for each of them."""
+    """Of parameters ``[M, P]`` times constants, one for each of them; with an axis of rows, the factors are rows."""
     (out,) = step.outputs
     ours = [arg for arg in step.args if id(arg) in known]
-    if len(ours) != 1 or ours[0].shape != out.shape:
+    if len(ours) != 1 or out.dim() != 2 or ours[0].shape != out.shape:
         return ()
     (other,) = (arg for arg in step.args if arg is not ours[0])
     former = known[id(ours[0])]

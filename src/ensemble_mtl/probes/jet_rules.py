@@ -65,20 +65,22 @@ def _sum(*terms: Tensor | None) -> Tensor | None:
 
 
 def _is_of_its_first_input(step: Step) -> bool:
-    """Whether a linear operation has one term, the first argument, so that its derivatives simply take its place."""
-    return isinstance(step.args[0], Tensor) and step.name not in _TERMS and step.name not in _FILLS
+    """Whether a linear operation makes one tensor of one term, so that the term's derivatives simply take its place."""
+    known = _TERMS.keys() | _FILLS
+    return isinstance(step.args[0], Tensor) and len(step.outputs) == 1 and step.name not in known
 
 
 def _moved(step: Step, jets: Jets) -> list[Jet]:
     """:func:`_linear` of one term: most operations are such, and on small tensors Python's time is what they take."""
-    first, second = jets.get(id(step.args[0]), NOTHING)
-    rest, function, kwargs = step.args[1:], step.function, step.kwargs
-    firsts = None if first is None else function(first, *rest, **kwargs)
-    seconds = None if second is None else function(second, *rest, **kwargs)
-    if len(step.outputs) == 1 and not isinstance(firsts, list | tuple) and not isinstance(seconds, list | tuple):
-        return [(firsts, seconds)]
-    nothing = [None] * len(step.outputs)
-    return list(zip(firsts or nothing, seconds or nothing, strict=True))
+    term, *rest = step.args
+    first, second = jets.get(id(term), NOTHING)
+    function, kwargs = step.function, step.kwargs
+    return [
+        (
+            None if first is None else function(first, *rest, **kwargs),
+            None if second is None else function(second, *rest, **kwargs),
+        )
+    ]
 
 
 def _linear(step: Step, jets: Jets) -> list[Jet]:

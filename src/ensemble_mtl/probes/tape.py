@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 
 @dataclass
@@ -39,16 +39,16 @@ class Step:
         """E.g. ``bmm.default``, of torch's ATen library."""
         return str(self.function).removeprefix("aten.")
 
-    @property
-    def inputs(self) -> Iterator[Tensor]:
+    @cached_property
+    def inputs(self) -> list[Tensor]:
         """Tensors among the arguments."""
-        return (leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor))
+        return list(_tensors((*self.args, *self.kwargs.values())))
 
 
 class Tape(TorchDispatchMode):
     """The steps that lead from ``point`` to ``function(point)``; values that do not depend on it are constants.
 
-    It holds every tensor on the way, so that ids name them; their values can be forgotten.
+    It holds every tensor on the way that depends on the point, so that ids name them; their values can be forgotten.
 
     Args:
         function: its control flow may depend on values, which are those at the point.
@@ -61,7 +61,6 @@ class Tape(TorchDispatchMode):
         self.steps: list[Step] = []
         self._dependent = {id(self.point)}
         self._forgotten: set[int] = set()
-        self._constants: list[Any] = []
         with torch.no_grad(), self:
             self.value = function(self.point)
         self.steps = _reaching(self.steps, self.value)
@@ -96,7 +95,7 @@ class Tape(TorchDispatchMode):
                 if all(id(out) in constants and id(out) not in self._forgotten for out in step.outputs):
                     continue
                 args, kwargs = tree_map(lambda leaf: values.get(id(leaf), leaf), (step.args, step.kwargs))
-                found = [leaf for leaf in tree_leaves(step.function(*args, **kwargs)) if isinstance(leaf, Tensor)]
+                found = _tensors([step.function(*args, **kwargs)])
                 for out, again in zip(step.outputs, found, strict=True):
                     if id(out) in kept and not again.requires_grad:
                         again.requires_grad_()
@@ -115,22 +114,32 @@ class Tape(TorchDispatchMode):
         """Note the operation and do it."""
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
-        step = Step(func, args, kwargs, [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)])
-        if any(id(tensor) in self._dependent for tensor in step.inputs):
-            moves = step.name != "detach.default" and any(out.is_floating_point() for out in step.outputs)
-            if moves:
-                self.steps.append(step)
-                self._dependent.update(map(id, step.outputs))
-            else:  # what is detached on purpose; an index or a mask, which moves by jumps only
-                self._constants.append(step)
+        step = Step(func, args, kwargs, list(_tensors([found])))
+        # What is detached on purpose is a constant, and so is an index or a mask, which moves by jumps only.
+        moves = step.name != "detach.default" and any(out.is_floating_point() for out in step.outputs)
+        if moves and any(id(tensor) in self._dependent for tensor in step.inputs):
+            self.steps.append(step)
+            self._dependent.update(map(id, step.outputs))
         return found
 
 
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Tensors among the values, and in the lists and tuples among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
 def _reaching(steps: list[Step], value: Tensor) -> list[Step]:
-    """The steps whose outputs the value is made of."""
+    """The steps whose outputs the value is made of.
+
+    A step that writes into a tensor stays, since a view of it, or what it is a view of, may be read by others.
+    """
     needed, found = {id(value)}, []
     for step in reversed(steps):
-        if any(id(out) in needed for out in step.outputs):
+        if step.function._schema.is_mutable or any(id(out) in needed for out in step.outputs):
             needed.update(map(id, step.inputs))
             found.append(step)
     return found[::-1]

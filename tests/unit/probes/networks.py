@@ -34,6 +34,7 @@ def network(
     edges: int | None = None,
     kinds: int = 0,
     conv_options: dict[str, Any] | None = None,
+    missing: float = 0.0,
     **options: Any,
 ) -> tuple[Problem, StackState]:
     """After some epochs, so that running statistics are no longer the initial ones.
@@ -46,12 +47,13 @@ def network(
         edges: features of edges; without it, two where they are of use and the store is not the open lattice.
         kinds: how many edges differ by their features; 0 for all.
         conv_options: of the convolution.
+        missing: share of the graphs' labels that are absent.
         options: see :func:`problems.make`.
     """
     if edges is None:
         edges = 2 if kind != "open" and uses_edges(name) else 0
     conv = {"name": "pna" if name in TRUNKS else name, **(conv_options or {})}
-    problem = make(STORES[kind](10), conv=conv, edge_features=edges, kinds=kinds, **options)
+    problem = make(STORES[kind](10, missing=missing), conv=conv, edge_features=edges, kinds=kinds, **options)
     if name in TRUNKS:
         problem = with_model(problem, trunk=name, width=2)
     state = start(problem, members)

@@ -80,7 +80,7 @@ def forward(
     pre = parameters["pre_nns.0.0.weight"]
     found = _aggregate(parameters, x, topology, pre[..., fan_in:])
     scales = _scales(topology.degree, options, degrees)
-    if topology.graphs_apart:
+    if topology.num_separate_graphs:
         return _weight_by_weight(parameters, x, found, scales)
 
     # The two Linears that follow the aggregation are one: lin(post(z)) = (L P) z + (L q + l).
@@ -114,7 +114,7 @@ def _aggregate(parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, 
     if topology.kinds is not None:
         shifts = apply(named(topology.kinds[None], parameters, "edge_encoder"), weight[..., fan_in:])
     plain = partial(aggregated, topology=topology)
-    if not kernels.usable(values):
+    if topology.num_separate_graphs or not kernels.usable(values):
         return plain(x, values, shifts)
     return kernels.aggregate(x, values, shifts, topology.neighbours, VARIANCE_FLOOR, plain)
 

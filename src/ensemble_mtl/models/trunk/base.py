@@ -7,7 +7,8 @@ A trunk is a module with
 * ``parameters(in_features, edge_features, options) -> Specs`` — without torch, named without ``trunk.``;
 * ``buffers(options) -> Specs`` — likewise, of running statistics;
 * ``forward(parameters, buffers, batch, options, degrees, *, training) -> Features`` — with
-  parameters and buffers ``[M, …]``, and ``topology.graphs_apart`` as :mod:`ensemble_mtl.models.conv.base` has it;
+  parameters and buffers ``[M, …]``, and with regard to ``topology.num_separate_graphs``
+  (:mod:`ensemble_mtl.models.conv.base`);
 * ``reference(in_features, edge_features, options, degrees) -> torch.nn.Module`` — the same function of
   one member and a PyG ``Batch``, whose ``state_dict`` names are the parameters' and buffers' names. It
   gives node features ``[N, F]`` and graph features ``[G, F]``, or None if those are pooled from nodes.

@@ -95,7 +95,7 @@ def forward(
     topology = batch.topology
     x = named(batch.x, parameters, "nodes")
     if topology.kinds is None:
-        e = named(x.new_ones(1, len(topology.source), max(topology.graphs_apart, 1), 1), parameters, "edges")
+        e = named(x.new_ones(1, len(topology.source), max(topology.num_separate_graphs, 1), 1), parameters, "edges")
     else:
         e = topology.of_kinds(named(topology.kinds[None], parameters, "edges"))
     u = _per_graph(x.new_ones(len(x), batch.num_graphs, options.width), batch)
