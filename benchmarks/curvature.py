@@ -1,8 +1,9 @@
-"""Curvature of four tasks on the graph network of New 2022, against PyHessian and curvlinops.
+"""Curvature of every task of two published networks, against PyHessian and curvlinops.
 
-The network at full size (1.9 million shared parameters), trained for a while, 64 molecules, one
-member, float32, one thread. CPU time; where the peers would take half an hour, some of their vectors are
-measured and the rest reckoned, since each takes as long as the last. Memory is the peak above what was there before.
+The graph network of New 2022 (1.9 million shared parameters) on molecules, and the PNA of Lupo Pasini 2022 on FePt's
+lattice, each trained for a while, 64 graphs, one member, float32, one thread. CPU time; where the peers would take
+half an hour, some of their vectors are measured and the rest reckoned, since each takes as long as the last. Memory is
+the peak above what was there before.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ import torch
 from torch import Tensor
 
 from benchmarks import curvature_peers as peers
-from benchmarks.curvature_problem import EPOCHS, GRAPHS, TASKS, make
-from benchmarks.curvature_table import BLOCK, MEASURED, SAMPLES, STEPS, Found, table
+from benchmarks.curvature_problem import GRAPHS, Network, networks
+from benchmarks.curvature_table import BLOCK, MEASURED, SAMPLES, STEPS, Found, page
 from benchmarks.meters import Clock, peak_of
 from ensemble_mtl import registry
 from ensemble_mtl.probes.hutchinson import rademacher
 from ensemble_mtl.probes.measure import all_forms, measure, probe_set
 from ensemble_mtl.probes.trace.base import Control
+from ensemble_mtl.results import ProbeResult
 from ensemble_mtl.sections import ProbeConfig
 from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.step import Problem, train_epoch
+from ensemble_mtl.train.step import Problem
 
 ROUNDS = 2
 SPECTRA = ProbeConfig.model_validate(
@@ -42,16 +44,17 @@ SPECTRA = ProbeConfig.model_validate(
 """56 products per task, and the samples of the trace."""
 
 
-def traces(problem: Problem, state: StackState, name: str, most: int, relative: list[float] | None = None) -> Any:
+def traces(network: Network, state: StackState, name: str, most: int, relative: list[float] | None = None) -> Any:
     """The traces of all tasks by one estimator, without a spectrum; ``relative`` is the error asked of each task."""
+    problem, tasks = network.problem, network.tasks
     module = registry.load("probes.trace", name)
     options = module.Options()
-    norms = torch.zeros(len(TASKS), 1, dtype=torch.float64)
+    norms = torch.zeros(len(tasks), 1, dtype=torch.float64)
     if relative is not None:  # each task has its own, so it is asked for as a share of a norm
         options = module.Options(relative_error=0.0, norm_error=1.0)
         norms = torch.tensor(relative, dtype=torch.float64)[:, None]
-    nothing = [Control(norms.new_zeros(1), norms.new_zeros(1, 0)) for _ in TASKS]
-    forms = all_forms(problem, state, TASKS, probe_set(problem, GRAPHS))
+    nothing = [Control(norms.new_zeros(1), norms.new_zeros(1, 0)) for _ in tasks]
+    forms = all_forms(problem, state, tasks, probe_set(problem, GRAPHS))
     return module.estimate(options, _vectors(problem, state, most), most, forms, nothing, norms)
 
 
@@ -66,65 +69,63 @@ def run(rounds: int) -> dict[str, str]:
     """Measure; the page with the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        problem, state = make(Path(folder))
-        fresh = state["parameters"].clone()
-        for _ in range(EPOCHS):
-            train_epoch(problem, state, torch.ones(1, len(TASKS)))
-    untrained = StackState({**state.tensors, "parameters": fresh}, epoch=0)
-    return {"curvature.md": table(problem, _measure(problem, state, untrained, rounds))}
+        return {"curvature.md": page([(network, _measure(network, rounds)) for network in networks(Path(folder))])}
 
 
-def _measure(problem: Problem, state: StackState, untrained: StackState, rounds: int) -> Found:
+def _measure(network: Network, rounds: int) -> Found:
+    state, untrained = network.trained, network.untrained
     clock, left_out = Clock(), peers.missing()
-    networks = [peers.TaskNetwork(problem, state, task, GRAPHS) for task in TASKS]
+    of_tasks = [peers.TaskNetwork(network.problem, state, task, GRAPHS) for task in network.tasks]
     has_pyhessian, has_curvlinops = (not any(name in line for line in left_out) for name in ("pyhessian", "curvlinops"))
-    columns: list[Callable[[int], object]] = [peers.curvlinops(networks[0])] if has_curvlinops else []
-    traces(problem, state, "gauss_newton", 2)  # whatever is loaded at a first use is not counted as memory
+    columns: list[Callable[[int], object]] = [peers.curvlinops(of_tasks[0])] if has_curvlinops else []
+    traces(network, state, "gauss_newton", 2)  # whatever is loaded at a first use is not counted as memory
     for product in columns:
         product(1)
     if has_pyhessian:
-        peers.pyhessian(networks[0])[0](1)
-        networks[0].zero_grad()
+        peers.pyhessian(of_tasks[0])[0](1)
+        of_tasks[0].zero_grad()
     memory = {
-        "forms": peak_of(lambda: traces(problem, state, "hutchinson", 2)),
-        "traces": peak_of(lambda: traces(problem, state, "gauss_newton", 20)),
-        "traces, untrained": peak_of(lambda: traces(problem, untrained, "gauss_newton", 20)),
-        "everything": peak_of(lambda: measure(problem, state, SPECTRA, TASKS)),
+        "forms": peak_of(lambda: traces(network, state, "hutchinson", 2)),
+        "traces": peak_of(lambda: traces(network, state, "gauss_newton", 20)),
+        "traces, untrained": peak_of(lambda: traces(network, untrained, "gauss_newton", 20)),
+        "everything": peak_of(lambda: _everything(network, 0)),
     }
     for product in columns:
         memory["curvlinops, 8 columns"] = peak_of(lambda product=product: product(BLOCK))
     if has_pyhessian:
-        memory["PyHessian, forms"] = peak_of(lambda: peers.pyhessian(networks[0])[0](2))
-        memory["PyHessian, density"] = peak_of(lambda: peers.pyhessian(networks[0])[1](STEPS))
+        memory["PyHessian, forms"] = peak_of(lambda: peers.pyhessian(of_tasks[0])[0](2))
+        memory["PyHessian, density"] = peak_of(lambda: peers.pyhessian(of_tasks[0])[1](STEPS))
+    errors = [_errors(network, one) for one in (state, untrained)]
     for _ in range(rounds):
-        for network in networks:
-            clock.time("gradient", lambda network=network: _gradient(network))
+        for one in of_tasks:
+            clock.time("gradient", lambda one=one: _gradient(one))
             if has_pyhessian:
-                samples, _ = clock.time("PyHessian, start", lambda network=network: peers.pyhessian(network))
+                samples, _ = clock.time("PyHessian, start", lambda one=one: peers.pyhessian(one))
                 clock.time("PyHessian, forms", lambda samples=samples: samples(MEASURED))
                 del samples
-                network.zero_grad()
+                one.zero_grad()
         for product in columns:
             clock.time("curvlinops, products", lambda product=product: product(BLOCK))
+        clock.time("forms", lambda: traces(network, state, "hutchinson", SAMPLES))
+        estimates = [
+            clock.time(name, lambda one=one, error=error: traces(network, one, "gauss_newton", SAMPLES, error))
+            for name, one, error in zip(("traces", "traces, untrained"), (state, untrained), errors, strict=True)
+        ]
     peer_replicates = []
     if has_pyhessian:
-        of_steps = peers.pyhessian(networks[0])[1]
+        of_steps = peers.pyhessian(of_tasks[0])[1]
         peer_replicates = [clock.time("PyHessian, density", lambda: of_steps(STEPS)) for _ in range(2)]
         del of_steps
-        networks[0].zero_grad()
-    errors = [_errors(problem, one) for one in (state, untrained)]
-    clock.time("forms", lambda: traces(problem, state, "hutchinson", SAMPLES))
-    estimates = [
-        clock.time(name, lambda one=one, error=error: traces(problem, one, "gauss_newton", SAMPLES, error))
-        for name, one, error in zip(("traces", "traces, untrained"), (state, untrained), errors, strict=True)
-    ]
-    replicates = [  # the epoch names the random vectors
-        clock.time("everything", lambda epoch=epoch: measure(problem, StackState(state.tensors, epoch), SPECTRA, TASKS))
-        for epoch in (0, 1)
-    ]
+        of_tasks[0].zero_grad()
+    replicates = [clock.time("everything", lambda epoch=epoch: _everything(network, epoch)) for epoch in (0, 1)]
     return Found(
         clock, memory, errors[0], estimates[0], estimates[1], [one[0] for one in replicates], peer_replicates, left_out
     )
+
+
+def _everything(network: Network, epoch: int) -> list[list[ProbeResult]]:
+    """Spectra and traces of the trained network; the epoch names the random vectors."""
+    return measure(network.problem, StackState(network.trained.tensors, epoch), SPECTRA, network.tasks)
 
 
 def _gradient(network: peers.TaskNetwork) -> None:
@@ -132,7 +133,7 @@ def _gradient(network: peers.TaskNetwork) -> None:
     torch.autograd.grad(loss, list(network.parameters()))
 
 
-def _errors(problem: Problem, state: StackState) -> list[float]:
+def _errors(network: Network, state: StackState) -> list[float]:
     """Of 500 samples, from the deviation of 60."""
-    found = traces(problem, state, "hutchinson", 60)
+    found = traces(network, state, "hutchinson", 60)
     return [float(sem) * math.sqrt(60 / SAMPLES) for sem in found.sem[:, 0]]

@@ -1,9 +1,10 @@
-"""The problem of the curvature benchmark: four tasks on small molecules, learned by the network of New 2022."""
+"""The networks of the curvature benchmark: that of New 2022 on molecules, and that of Lupo Pasini 2022 on a lattice."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ensemble_mtl.config import StudyConfig
 from ensemble_mtl.shard import make_problem
 from ensemble_mtl.study import Study
 from ensemble_mtl.train.state import StackState, initial
-from ensemble_mtl.train.step import Problem
+from ensemble_mtl.train.step import Problem, train_epoch
 
 GRAPHS = 64
 EPOCHS = 450
@@ -41,16 +42,84 @@ CONFIG: dict[str, Any] = {
     },
 }
 
+LATTICE: dict[str, Any] = {
+    "name": "benchmark",
+    "data": {"name": "alloy", "num_configurations": 800, "supercell": [4, 2, 2]},
+    "graph": {"radius": 7.0, "radius_unit": "bohr"},
+    "tasks": {
+        "H": {"target": "mixing_enthalpy"}, "C": {"target": "charge_transfer"}, "M": {"target": "magnetic_moment"},
+    },
+    "model": {"conv": "pna", "layers": 6, "width": 20, "heads": [50, 25]},
+    "train": {
+        "device": "cpu",
+        "epochs": 300,
+        "batch_size": 64,
+        "schedule": {"name": "exponential", "gamma": 0.98, "after": 100},
+        "test_every": None,
+    },
+}  # fmt: skip
+
+
+@dataclass
+class Network:
+    """A network before and after training.
+
+    Attributes:
+        title: whose it is, and what graphs.
+        description: its size and its training.
+        tasks: names of its tasks.
+        problem: model and data.
+        trained: one member after training.
+        untrained: the same before.
+    """
+
+    title: str
+    description: str
+    tasks: tuple[str, ...]
+    problem: Problem
+    trained: StackState
+    untrained: StackState
+
+
+def networks(folder: Path) -> list[Network]:
+    """Both, trained."""
+    molecules, lattice = folder / "molecules", folder / "lattice"
+    for one in (molecules, lattice):
+        one.mkdir()
+    atoms = tuple(LATTICE["tasks"])
+    return [
+        _trained("Graph network of New 2022, small molecules", TASKS, *make(molecules)),
+        _trained(
+            "PNA of Lupo Pasini 2022, FePt's lattice with synthetic values (C and M of each atom)",
+            atoms,
+            *_untrained(lattice, LATTICE, atoms),
+        ),
+    ]
+
 
 def make(folder: Path) -> tuple[Problem, StackState]:
-    """The problem, and the network before training."""
-    config = {**CONFIG, "data": {**CONFIG["data"], "path": str(write_molecules(folder))}}
+    """The network of New 2022 on molecules, before training."""
+    return _untrained(folder, {**CONFIG, "data": {**CONFIG["data"], "path": str(write_molecules(folder))}}, TASKS)
+
+
+def _untrained(folder: Path, config: dict[str, Any], tasks: tuple[str, ...]) -> tuple[Problem, StackState]:
     study = Study(StudyConfig.model_validate(config), folder / "study")
     study.root.mkdir(exist_ok=True)
     prepare.prepare(study, lambda done, total: None)
-    problem = make_problem(study.config, prepare.load(study, 0), TASKS, 0, 1.0, torch.device("cpu"))
+    problem = make_problem(study.config, prepare.load(study, 0), tasks, 0, 1.0, torch.device("cpu"))
     state = initial(problem.layout, problem.buffers, [0], problem.config, torch.device("cpu"))
     return problem, state
+
+
+def _trained(title: str, tasks: tuple[str, ...], problem: Problem, state: StackState) -> Network:
+    untrained = StackState({name: values.clone() for name, values in state.tensors.items()}, epoch=0)
+    for _ in range(problem.config.epochs):
+        train_epoch(problem, state, torch.ones(1, len(tasks)))
+    description = (
+        f"{len(tasks)} tasks, {problem.layout.num_shared:,} shared parameters, trained for {problem.config.epochs} "
+        f"epochs on {len(problem.train)} graphs, curvature on {GRAPHS} of them."
+    )
+    return Network(title, description, tasks, problem, state, untrained)
 
 
 def write_molecules(folder: Path) -> Path:

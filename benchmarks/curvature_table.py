@@ -1,18 +1,18 @@
-"""The table of the curvature benchmark."""
+"""The page of the curvature benchmark."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from benchmarks.curvature_problem import EPOCHS, GRAPHS, TASKS
+from benchmarks.curvature_problem import Network
 from benchmarks.meters import Clock
 from ensemble_mtl.provenance import device_name, versions
 from ensemble_mtl.results import ProbeResult
-from ensemble_mtl.train.step import Problem
 
 SAMPLES = 500
 """Of the published estimate of the trace."""
@@ -41,73 +41,79 @@ class Found:
     left_out: list[str]
 
 
-def table(problem: Problem, found: Found) -> str:
-    """As Markdown."""
-    clock, unit = found.clock, found.clock.of("gradient")
-    plain = clock.of("forms")
-    rows: list[tuple[str, float, str]] = []
-    peer = peer_all = math.nan
-    if "PyHessian, forms" in clock.seconds:
-        peer = len(TASKS) * (clock.of("PyHessian, start") + SAMPLES * clock.of("PyHessian, forms") / MEASURED)
-        peer_all = peer + len(TASKS) * clock.of("PyHessian, density")
-        rows.append((f"PyHessian: trace, {SAMPLES} samples", peer, "forms"))
-        rows.append((f"PyHessian: that, and a density of {STEPS} steps", peer_all, "density"))
-    if "curvlinops, products" in clock.seconds:
-        cost = len(TASKS) * SAMPLES * clock.of("curvlinops, products") / BLOCK
-        rows.append((f"curvlinops: trace, {SAMPLES} samples", cost, ""))
-    products = found.replicates[0][0].num_matvecs
-    own = [
-        (f"here: trace, the same {SAMPLES} samples", plain, peer, "forms"),
-        ("here: trace to the same error, `gauss_newton`", clock.of("traces"), peer, "traces"),
-        ("the same, before training", clock.of("traces, untrained"), peer, "traces, untrained"),
-        (f"here: everything, {products} products per task", clock.of("everything"), peer_all, "everything"),
-    ]
+def page(networks: Sequence[tuple[Network, Found]]) -> str:
+    """All networks' tables, as Markdown."""
     software = ", ".join(f"{name} {version}" for name, version in versions().items())
+    left_out = sorted({line for _, found in networks for line in found.left_out})
     lines = [
         "# Curvature",
         "",
-        f"Four tasks of the graph network of New 2022 at full size ({problem.layout.num_shared:,} shared parameters), "
-        f"trained for {EPOCHS} epochs on {len(problem.train)} small molecules, curvature on {GRAPHS} of them. "
-        f"CPU time of one thread, in gradients of one task's loss ({unit:.2f} s). {device_name(torch.device('cpu'))}; "
-        f"{software}. Made by `make bench`.",
-        "",
-        "| all four tasks | gradients | part of PyHessian's | peak memory, MiB |",
-        "|:--|--:|--:|--:|",
-    ]
-    memory_of = {"forms": "PyHessian, forms", "density": "PyHessian, density", "": "curvlinops, 8 columns"}
-    for name, seconds, key in rows:
-        lines.append(f"| {name} | {seconds / unit:,.0f} | | {found.memory[memory_of[key]]:,.0f} |")
-    for name, seconds, against, key in own:
-        part = "" if math.isnan(against) else f"1/{against / seconds:.1f}"
-        lines.append(f"| {name} | {seconds / unit:,.0f} | {part} | {found.memory[key]:,.0f} |")
-    lines += [
+        "What it costs to know the curvature of every task of a network. CPU time of one thread, in gradients of one "
+        f"task's loss. {device_name(torch.device('cpu'))}; {software}. Made by `make bench`.",
         "",
         "PyHessian and curvlinops take one task after the other. Measured of them were "
         f"{MEASURED} samples of every task by PyHessian, its density of one task (twice), and {BLOCK} samples of one "
         "task by curvlinops; the rest is reckoned, since each takes as long as the last.",
+        *left_out,
     ]
-    lines += found.left_out
-    against = {name: plain / clock.of(name) for name in ("traces", "traces, untrained")}
-    lines.append(
-        f"Against the {SAMPLES} samples here, `gauss_newton` takes 1/{against['traces']:.1f} of a trained network and "
-        f"1/{against['traces, untrained']:.1f} before training."
-    )
-    lines += ["", "| task | trace | standard error asked | reached | samples | of them before training |"]
-    lines += ["|:--|--:|--:|--:|--:|--:|"]
-    for t, task in enumerate(TASKS):
-        one = found.trained
+    for network, found in networks:
+        lines += ["", f"## {network.title}", "", network.description, "", *_costs(network, found)]
+        lines += ["", *_errors(network, found), "", *_replicates(network, found)]
+    return "\n".join(lines) + "\n"
+
+
+def _costs(network: Network, found: Found) -> list[str]:
+    clock, unit, count = found.clock, found.clock.of("gradient"), len(network.tasks)
+    rows: list[tuple[str, float, float, str]] = []
+    peer = peer_all = math.nan
+    if "PyHessian, forms" in clock.seconds:
+        peer = count * (clock.of("PyHessian, start") + SAMPLES * clock.of("PyHessian, forms") / MEASURED)
+        peer_all = peer + count * clock.of("PyHessian, density")
+        rows.append((f"PyHessian: trace, {SAMPLES} samples", peer, math.nan, "PyHessian, forms"))
+        rows.append((f"PyHessian: that, and a density of {STEPS} steps", peer_all, math.nan, "PyHessian, density"))
+    if "curvlinops, products" in clock.seconds:
+        cost = count * SAMPLES * clock.of("curvlinops, products") / BLOCK
+        rows.append((f"curvlinops: trace, {SAMPLES} samples", cost, math.nan, "curvlinops, 8 columns"))
+    products = found.replicates[0][0].num_matvecs
+    rows += [
+        (f"here: trace, the same {SAMPLES} samples", clock.of("forms"), peer, "forms"),
+        ("here: trace to the same error, `gauss_newton`", clock.of("traces"), peer, "traces"),
+        ("the same, before training", clock.of("traces, untrained"), peer, "traces, untrained"),
+        (f"here: everything, {products} products per task", clock.of("everything"), peer_all, "everything"),
+    ]
+    lines = [
+        f"| all {count} tasks; one gradient takes {unit:.3f} s | gradients | part of PyHessian's | peak memory, MiB |",
+        "|:--|--:|--:|--:|",
+    ]
+    for name, seconds, against, key in rows:
+        part = "" if math.isnan(against) else f"1/{against / seconds:.1f}"
+        lines.append(f"| {name} | {seconds / unit:,.0f} | {part} | {found.memory[key]:,.0f} |")
+    return lines
+
+
+def _errors(network: Network, found: Found) -> list[str]:
+    lines = [
+        "| task | trace | standard error asked | reached | quadratic forms | of them before training |",
+        "|:--|--:|--:|--:|--:|--:|",
+    ]
+    one = found.trained
+    for t, task in enumerate(network.tasks):
         lines.append(
             f"| {task} | {float(one.value[t, 0]):.4g} | {found.errors[t]:.2g} | {float(one.sem[t, 0]):.2g} | "
             f"{int(one.samples[t, 0])} | {int(found.untrained.samples[t, 0])} |"
         )
-    lines += ["", "| measured twice | ‖H‖_F | | differ by | largest eigenvalue | | differ by |"]
+    return lines
+
+
+def _replicates(network: Network, found: Found) -> list[str]:
+    lines = ["| measured twice | ‖H‖_F | | differ by | largest eigenvalue | | differ by |"]
     lines += ["|:--|--:|--:|--:|--:|--:|--:|"]
-    for t, task in enumerate(TASKS):
+    for t, task in enumerate(network.tasks):
         pair = [(one[t].frobenius, one[t].eig_max) for one in found.replicates]
         lines.append(_twice(f"{task}, here", pair))
     if found.peer_replicates:
-        lines.append(_twice(f"{TASKS[0]}, PyHessian, density of {STEPS} steps", found.peer_replicates))
-    return "\n".join(lines) + "\n"
+        lines.append(_twice(f"{network.tasks[0]}, PyHessian, density of {STEPS} steps", found.peer_replicates))
+    return lines
 
 
 def _twice(name: str, pair: list[tuple[float, float]]) -> str:
