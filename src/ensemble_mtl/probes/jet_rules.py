@@ -128,7 +128,18 @@ def _constant(step: Step, jets: Jets) -> list[Jet]:
 
 def _bilinear(step: Step, jets: Jets) -> list[Jet]:
     a, b = step.args
+    if a is b and step.name == "mul.Tensor":
+        return [_square(a, jets)]
     return [_product(step.function, a, b, jets)]
+
+
+def _square(a: Tensor, jets: Jets) -> Jet:
+    """Of a²: 2 a ȧ and 2 (a ä + ȧ²)."""
+    first, second = _jet(a, jets)
+    if first is None:
+        return None, None if second is None else (a * second).mul_(2)
+    bend = first * first if second is None else torch.addcmul(first * first, a, second)
+    return (a * first).mul_(2), bend.mul_(2)
 
 
 def _product(function: Any, a: Any, b: Any, jets: Jets) -> Jet:
