@@ -13,7 +13,7 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch -c constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
-	$(BIN)/python -m ensemble_mtl.kernels  # once, instead of at the first run
+	$(BIN)/python -m ensemble_mtl.models.kernels  # once, instead of at the first run
 	touch $@
 
 .venv/.ready: .venv/.installed  # with every launcher, and what tests and checks need

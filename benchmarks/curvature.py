@@ -21,12 +21,12 @@ from benchmarks import curvature_peers as peers
 from benchmarks.curvature_problem import GRAPHS, Network, networks
 from benchmarks.curvature_table import BLOCK, MEASURED, SAMPLES, STEPS, Found, page
 from benchmarks.meters import Clock, peak_of
-from ensemble_mtl import registry
-from ensemble_mtl.probes.hutchinson import rademacher
-from ensemble_mtl.probes.measure import all_forms, measure, probe_set
-from ensemble_mtl.probes.trace.base import Control
-from ensemble_mtl.results import ProbeResult
-from ensemble_mtl.sections import ProbeConfig
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import ProbeConfig
+from ensemble_mtl.curvature.hutchinson import rademacher
+from ensemble_mtl.curvature.measure import all_forms, measure, probe_set
+from ensemble_mtl.curvature.trace.base import Control
+from ensemble_mtl.study.results import ProbeResult
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
@@ -47,7 +47,7 @@ SPECTRA = ProbeConfig.model_validate(
 def traces(network: Network, state: StackState, name: str, most: int, relative: list[float] | None = None) -> Any:
     """The traces of all tasks by one estimator, without a spectrum; ``relative`` is the error asked of each task."""
     problem, tasks = network.problem, network.tasks
-    module = registry.load("probes.trace", name)
+    module = registry.load("curvature.trace", name)
     options = module.Options()
     norms = torch.zeros(len(tasks), 1, dtype=torch.float64)
     if relative is not None:  # each task has its own, so it is asked for as a share of a norm

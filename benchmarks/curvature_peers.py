@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ensemble_mtl.probes.measure import probe_set
+from ensemble_mtl.curvature.measure import probe_set
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 

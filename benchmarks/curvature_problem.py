@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from ensemble_mtl import prepare
-from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.shard import make_problem
-from ensemble_mtl.study import Study
+from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.data import prepare
+from ensemble_mtl.study.directory import Study
 from ensemble_mtl.train.state import StackState, initial
 from ensemble_mtl.train.step import Problem, train_epoch
+from ensemble_mtl.worker.shard import make_problem
 
 GRAPHS = 64
 EPOCHS = 450

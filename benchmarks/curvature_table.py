@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.curvature_problem import Network
 from benchmarks.meters import Clock
-from ensemble_mtl.provenance import device_name, versions
-from ensemble_mtl.results import ProbeResult
+from ensemble_mtl.core.runtime.provenance import device_name, versions
+from ensemble_mtl.study.results import ProbeResult
 
 SAMPLES = 500
 """Of the published estimate of the trace."""

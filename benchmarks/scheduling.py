@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemble_mtl.provenance import versions
+from ensemble_mtl.core.runtime.provenance import versions
 
 ROUNDS = 3
 WORKERS = 2

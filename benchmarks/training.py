@@ -21,14 +21,14 @@ from benchmarks.curvature_problem import write_molecules
 from benchmarks.meters import Clock, peak_of
 from benchmarks.training_figure import draw
 from benchmarks.training_table import PEER, Case, Measured, table
-from ensemble_mtl import prepare
-from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.data import prepare
 from ensemble_mtl.models.reference import reference_model
-from ensemble_mtl.shard import make_problem
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 from ensemble_mtl.train.optimizer import adam
 from ensemble_mtl.train.state import initial
 from ensemble_mtl.train.step import Problem, batches, losses_and_gradient
+from ensemble_mtl.worker.shard import make_problem
 
 ROUNDS = 5
 STACKS = (1, 2, 4, 6, 12, 24)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.machine import Ceilings, Spent
-from ensemble_mtl.provenance import device_name, versions
+from ensemble_mtl.core.runtime.provenance import device_name, versions
 
 PEER = "PyG"
 TARGETS = {"FePt as published: 7 bohr, open": 5, "11.5 bohr, open": 8, "7 Å, periodic": 35, "QM8": 3}

@@ -1,4 +1,4 @@
-"""Shared by all tests; its presence puts this folder on the import path (``fake_study``)."""
+"""Shared by all tests; its presence puts this folder on the import path (``helpers``)."""
 
 from __future__ import annotations
 

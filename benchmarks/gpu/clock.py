@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.gpu.part import Setting
-from ensemble_mtl.devices import finish
+from ensemble_mtl.core.runtime.devices import finish
 
 MIB = 2**20
 

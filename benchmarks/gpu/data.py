@@ -18,13 +18,14 @@ import numpy as np
 
 from benchmarks.curvature_problem import TASKS, write_molecules
 from benchmarks.gpu.part import Setting
-from ensemble_mtl import config_file, prepare
-from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.config import file as config_file
+from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.data import prepare
 from ensemble_mtl.data.columns import GraphStore, Topologies
+from ensemble_mtl.data.graph import IntArray
+from ensemble_mtl.data.prepare import Prepared
 from ensemble_mtl.data.split.base import Split
-from ensemble_mtl.graph import IntArray
-from ensemble_mtl.prepare import Prepared
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CASES = ("fept", "qm8")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.gpu.models import CPU, Example, deviation, plain_operations, start, weights
 from benchmarks.gpu.part import Setting
-from ensemble_mtl.probes.measure import all_forms, hessian
+from ensemble_mtl.curvature.measure import all_forms, hessian
 from ensemble_mtl.train.step import errors_on, losses_and_gradient
 
 

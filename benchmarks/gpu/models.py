@@ -12,11 +12,12 @@ from torch import Tensor
 
 from benchmarks.gpu.data import config_of, few, prepared_of
 from benchmarks.gpu.part import Setting
-from ensemble_mtl import kernels, registry
-from ensemble_mtl.prepare import Prepared
-from ensemble_mtl.shard import make_problem
+from ensemble_mtl.config import registry
+from ensemble_mtl.data.prepare import Prepared
+from ensemble_mtl.models import kernels
 from ensemble_mtl.train.state import StackState, initial
 from ensemble_mtl.train.step import Problem
+from ensemble_mtl.worker.shard import make_problem
 
 CPU = torch.device("cpu")
 GRAPHS, BATCH, SEEDS = 32, 8, (0, 1, 2)

@@ -117,7 +117,7 @@ def main(measure: Callable[[Setting, Record], None]) -> None:
 def _leave_loops_that_are_not_compiled() -> None:
     """Where numba has a stand-in its loops would take minutes; torch's own operations take their place."""
     with contextlib.suppress(ImportError):  # the part on versions says so
-        from ensemble_mtl import kernels
+        from ensemble_mtl.models import kernels
 
         if hasattr(importlib.import_module("numba"), "STAND_IN"):
             kernels.usable = lambda x: False
@@ -127,6 +127,6 @@ def _leave_loops_that_are_not_compiled() -> None:
 def _emulation() -> Iterator[None]:
     """The emulated device of the tests."""
     sys.path.insert(0, str(TESTS))
-    emulated = importlib.import_module("emulated_cuda").emulated
+    emulated = importlib.import_module("helpers.emulated_cuda").emulated
     with emulated():
         yield

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ensemble_mtl.devices import finish
+from ensemble_mtl.core.runtime.devices import finish
 from ensemble_mtl.train import recorded
 
 

@@ -11,11 +11,12 @@ from benchmarks.gpu.data import config_of, study_of
 from benchmarks.gpu.models import GRAPHS, SIZES, TRAIN, deviation
 from benchmarks.gpu.part import Setting
 from benchmarks.gpu.recording import observed
-from ensemble_mtl import prepare, shard
-from ensemble_mtl.errors import TrainingError
-from ensemble_mtl.stack import Control, InterruptedTrainingError
-from ensemble_mtl.study import Study
+from ensemble_mtl.core.errors import TrainingError
+from ensemble_mtl.data import prepare
+from ensemble_mtl.study.directory import Study
 from ensemble_mtl.train import checkpoint
+from ensemble_mtl.worker import shard
+from ensemble_mtl.worker.stack import Control, InterruptedTrainingError
 
 PROBES = {"epochs": [0, "end"], "graphs": 4, "trace_samples": 4, "lanczos_steps": 3}
 COMPARED = ("parameters", "best.parameters", "best.loss", "optimizer.first", "optimizer.second")

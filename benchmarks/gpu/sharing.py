@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.gpu.data import config_of, name_of, study_of
 from benchmarks.gpu.part import EMULATED, Record, Setting, main
-from ensemble_mtl import prepare
-from ensemble_mtl.errors import TrainingError
+from ensemble_mtl.core.errors import TrainingError
+from ensemble_mtl.data import prepare
 from ensemble_mtl.launch import local
 from ensemble_mtl.launch.base import DEADLINE, Shard
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 WORKERS, SMALL_WORKERS = 4, 2
 MEMBERS, SMALL_MEMBERS = 12, 2

@@ -13,11 +13,11 @@ from benchmarks.gpu.clock import forget_memory, once, peak_memory_mib, seconds
 from benchmarks.gpu.data import CASES, config_of, name_of, prepared_of
 from benchmarks.gpu.part import Record, Setting, main, says
 from benchmarks.gpu.recording import observed
-from ensemble_mtl.memory import is_shortage
+from ensemble_mtl.core.runtime.memory import is_shortage
 from ensemble_mtl.models.reference import reference_model
-from ensemble_mtl.shard import make_problem
 from ensemble_mtl.train.state import initial
 from ensemble_mtl.train.step import Problem, batches, train_epoch
+from ensemble_mtl.worker.shard import make_problem
 
 STACKS = (1, 4, 12, 28, 84)
 SMALL_STACKS = (1, 4)

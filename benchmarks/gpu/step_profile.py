@@ -15,7 +15,7 @@ from benchmarks.gpu.data import CASES, name_of
 from benchmarks.gpu.part import EMULATED, Record, Setting, main
 from benchmarks.gpu.recording import observed
 from benchmarks.gpu.speed import NOT_RECORDED, problem_of, shortened
-from ensemble_mtl.devices import finish
+from ensemble_mtl.core.runtime.devices import finish
 from ensemble_mtl.train.state import initial
 from ensemble_mtl.train.step import Problem, train_epoch
 

@@ -13,11 +13,11 @@ from benchmarks.gpu.clock import forget_memory, peak_memory_mib
 from benchmarks.gpu.data import config_of, name_of, study_of
 from benchmarks.gpu.part import Record, Setting, main
 from benchmarks.gpu.recording import observed
-from ensemble_mtl import shard
-from ensemble_mtl.errors import TrainingError
-from ensemble_mtl.member_files import last_metrics
-from ensemble_mtl.stack import Control, InterruptedTrainingError
-from ensemble_mtl.study import Study
+from ensemble_mtl.core.errors import TrainingError
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.member_files import last_metrics
+from ensemble_mtl.worker import shard
+from ensemble_mtl.worker.stack import Control, InterruptedTrainingError
 
 EPOCHS = 200
 FOR_THE_REST = 0.25, 20.0

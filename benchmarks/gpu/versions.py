@@ -49,7 +49,7 @@ def card(setting: Setting) -> str:
         found = torch.cuda.get_device_properties(setting.torch_device)
         size = f"{found.total_memory / MIB / 1024:.0f} GiB, {found.multi_processor_count} multiprocessors"
         return f"{found.name}, {size}, compute capability {found.major}.{found.minor}, CUDA {torch.version.cuda}"
-    from ensemble_mtl.provenance import device_name
+    from ensemble_mtl.core.runtime.provenance import device_name
 
     return device_name(setting.torch_device)
 
@@ -65,7 +65,7 @@ def _version(name: str) -> str:
 def _loops() -> str:
     """Whether the loops for CPUs are compiled."""
     try:
-        from ensemble_mtl import kernels
+        from ensemble_mtl.models import kernels
 
         kernels.load()
     except Exception as error:  # likewise

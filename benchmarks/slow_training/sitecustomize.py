@@ -58,7 +58,7 @@ def _noted(module: ModuleType) -> None:
 
 CHANGES: dict[str, Callable[[ModuleType], None]] = {
     "ensemble_mtl.train.loop": _slow,
-    "ensemble_mtl.shard": _noted,
+    "ensemble_mtl.worker.shard": _noted,
 }
 
 

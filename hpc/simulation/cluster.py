@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 EPOCH_SAFETY = 1.2
-"""As in ``ensemble_mtl.stack.SAFETY``: an epoch is begun if this many of its length are left."""
+"""As in ``ensemble_mtl.worker.stack.SAFETY``: an epoch is begun if this many of its length are left."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_mtl.plan import Member
+from ensemble_mtl.study.plan import Member
 from simulation.cluster import Cluster, Launcher, Spent
 from simulation.pool import Pool, Window
 from simulation.work import Work

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble_mtl.launch.base import Shard
-from ensemble_mtl.plan import Member
+from ensemble_mtl.study.plan import Member
 from simulation.cluster import Cluster, Launcher, Spent
 from simulation.work import Attempt, Work
 

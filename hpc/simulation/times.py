@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_mtl.plan import Member
+from ensemble_mtl.study.plan import Member
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_mtl.launch.base import Shard, make_shards
-from ensemble_mtl.plan import Member
+from ensemble_mtl.study.plan import Member
 from simulation.cluster import EPOCH_SAFETY, Cluster, Spent
 
 

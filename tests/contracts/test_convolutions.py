@@ -9,17 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.stores import STORES, table
+from helpers.tolerances import DERIVATIVE, ROUNDING, close
 from pydantic import ValidationError
-from stores import STORES, table
-from tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import ModelConfig
 from ensemble_mtl.data import degrees as degree_statistics
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data.topology import Topology
 from ensemble_mtl.models.layout import Layout
-from ensemble_mtl.sections import ModelConfig
 
 MEMBERS, FAN_IN, FAN_OUT = 2, 3, 4
 NAMES = registry.names("models.conv")
@@ -183,7 +183,7 @@ def test_initial_distributions_are_pyg_s(name, options):
 @pytest.mark.parametrize("name", NAMES)
 def test_import_leaves_torch_alone(name):
     code = (
-        "import sys; from ensemble_mtl import registry; "
+        "import sys; from ensemble_mtl.config import registry; "
         f"m = registry.load('models.conv', {name!r}); m.parameters(4, 4, 0, m.Options(name={name!r})); "
         "sys.exit('torch' in sys.modules)"
     )

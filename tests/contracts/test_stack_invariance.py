@@ -8,18 +8,18 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from problems import make, start
-from stores import STORES
+from helpers.problems import make, start
+from helpers.stores import STORES
+from helpers.trunks import with_model
+from helpers.weightings import ALL
 from torch import Tensor
-from trunks import with_model
-from weightings import ALL
 
-from ensemble_mtl import registry
-from ensemble_mtl.probes import hutchinson, lanczos
-from ensemble_mtl.probes.measure import measure
-from ensemble_mtl.probes.operator import DenseOperator
-from ensemble_mtl.rounding import elementwise, product
-from ensemble_mtl.sections import ProbeConfig
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import ProbeConfig
+from ensemble_mtl.core.runtime.rounding import elementwise, product
+from ensemble_mtl.curvature import hutchinson, lanczos
+from ensemble_mtl.curvature.measure import measure
+from ensemble_mtl.curvature.operator import DenseOperator
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.state import StackState, joined
 from ensemble_mtl.train.step import Problem, predict

@@ -1,14 +1,14 @@
-"""Puts this folder on the import path (``studies``); what several files of tests need."""
+"""What several files of tests need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import mini_slurm
 import pytest
-from batch import BIN, paced, write_site
-from studies import ENVIRONMENT, Numbers, call, numbers, write
+from helpers import mini_slurm
+from helpers.batch import BIN, paced, write_site
+from helpers.studies import ENVIRONMENT, Numbers, call, numbers, write
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import chaos
 import pytest
-from namespace import Namespace, missing
-from studies import ENVIRONMENT, call, command, numbers, results, wait_until, weights, write
+from helpers import chaos
+from helpers.namespace import Namespace, missing
+from helpers.studies import ENVIRONMENT, call, command, numbers, results, wait_until, weights, write
 
-from ensemble_mtl.launch._ray_environment import QUIET
+from ensemble_mtl.launch.ray.environment import QUIET
 
 KILLS = 50
 

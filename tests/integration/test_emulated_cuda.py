@@ -11,23 +11,24 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from counting_mode import TO_DEVICE, CountingMode
-from emulated_cuda import emulated
-from shards import LATTICE, MOLECULES, NETWORKS, PROBES, Shards, differing, model, numbers, on, settings, train
-from tolerances import DERIVATIVE, close
+from helpers.counting_mode import TO_DEVICE, CountingMode
+from helpers.emulated_cuda import emulated
+from helpers.shards import LATTICE, MOLECULES, NETWORKS, PROBES, Shards, differing, model, numbers, on, settings, train
+from helpers.tolerances import DERIVATIVE, close
+from helpers.weightings import ALL
 from torch import Tensor
-from weightings import ALL
 
-from ensemble_mtl import registry, stack_size
-from ensemble_mtl.probes.forms import JetForms
-from ensemble_mtl.probes.measure import all_forms, measure, probe_set
-from ensemble_mtl.sections import ProbeConfig
-from ensemble_mtl.stack import InterruptedTrainingError
-from ensemble_mtl.study import Study
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import ProbeConfig
+from ensemble_mtl.curvature.forms.quadratic import JetForms
+from ensemble_mtl.curvature.measure import all_forms, measure, probe_set
+from ensemble_mtl.study.directory import Study
 from ensemble_mtl.train import recorded
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.state import StackState, initial
 from ensemble_mtl.train.step import Problem
+from ensemble_mtl.worker import grouping as stack_size
+from ensemble_mtl.worker.stack import InterruptedTrainingError
 
 RECORDINGS, REPLAYS = 2, 4
 """In two epochs of four batches on a lattice: of each epoch the second batch is recorded and replayed, the third is
@@ -73,8 +74,8 @@ def test_every_weighting_trains(shards: Shards, weighting: dict[str, Any]):
 
 
 @pytest.mark.parametrize("network", [(LATTICE, "pna"), (MOLECULES, "graph_network")], ids="-".join)
-@pytest.mark.parametrize("density", registry.names("probes.density"))
-@pytest.mark.parametrize("trace", registry.names("probes.trace"))
+@pytest.mark.parametrize("density", registry.names("curvature.density"))
+@pytest.mark.parametrize("trace", registry.names("curvature.trace"))
 def test_every_estimator_measures(shards: Shards, trace: str, density: str, network: tuple[str, str]):
     steps = {"steps": 4} if density == "deflated" else {}
     probes = {**PROBES, "trace": trace, "density": {"name": density, **steps}}

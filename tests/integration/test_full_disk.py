@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_study import finish, finish_all, make_study
-from studies import LONG, TINY, call, numbers, results, start, wait_until, write
+from helpers.fake_study import finish, finish_all, make_study
+from helpers.studies import LONG, TINY, call, numbers, results, start, wait_until, write
 
-from ensemble_mtl import gather
-from ensemble_mtl import results as member_results
+from ensemble_mtl.analysis import gather
+from ensemble_mtl.study import results as member_results
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ensemble_mtl import registry
-from ensemble_mtl.processes import process_started, wait_for_end
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.runtime.processes import process_started, wait_for_end
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks/gpu/run.sh"
@@ -214,7 +214,7 @@ def test_a_device_that_computes_something_else_does_not_pass() -> None:
 
 def test_numbas_stand_in_leaves_functions_as_they_are() -> None:
     code = "import numba; print(numba.STAND_IN, numba.njit(cache=True)(abs)(-1), numba.njit(abs)(-2))\n"
-    code += "from ensemble_mtl import kernels; kernels.load()"  # as workers do when they start
+    code += "from ensemble_mtl.models import kernels; kernels.load()"  # as workers do when they start
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "benchmarks/gpu/stand_in")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "1", "2"]

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import batch
 import pytest
-from batch import (
+from helpers import batch
+from helpers.batch import (
     BIN,
     REPOSITORY,
     SLOW,
@@ -28,9 +28,9 @@ from batch import (
     wait_for_end,
     write_site,
 )
-from studies import ENVIRONMENT, Numbers, children, numbers, wait_until, write
+from helpers.studies import ENVIRONMENT, Numbers, children, numbers, wait_until, write
 
-FAKE = REPOSITORY / "tests/fake_lsf"
+FAKE = REPOSITORY / "tests/helpers/fake_lsf"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import studies
+from helpers import studies
 
 WIDE = """\
 name: tiny
@@ -25,10 +25,11 @@ launch: {members_per_shard: 8}
 SHARD = """\
 import os, resource, signal, sys
 from pathlib import Path
-from ensemble_mtl import kernels, shard, stack, stack_size
-from ensemble_mtl.config_file import load
-from ensemble_mtl.prepare import prepare
-from ensemble_mtl.study import Study
+from ensemble_mtl.config.file import load
+from ensemble_mtl.data.prepare import prepare
+from ensemble_mtl.models import kernels
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.worker import grouping as stack_size, shard, stack
 
 def killed(*arguments):  # as the system does that is short of memory
     os.kill(os.getpid(), signal.SIGKILL)

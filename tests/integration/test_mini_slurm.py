@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import mini_slurm
 import pytest
-from studies import alive, wait_until
+from helpers import mini_slurm
+from helpers.studies import alive, wait_until
 
 
 @pytest.fixture(scope="module")

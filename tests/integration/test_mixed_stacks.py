@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import studies
 import torch
+from helpers import studies
 
 MIXED = ("--set", "launch.mix_subsets=true", "--set", "launch.launcher.workers=1")
 TIMES = {"train_seconds", "stack_seconds", "stack_size", "stack_id", "stack_tasks"}

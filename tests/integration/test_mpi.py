@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from studies import (
+from helpers.studies import (
     ENVIRONMENT,
     TINY,
     alive,
@@ -156,7 +156,7 @@ def test_a_request_to_stop_checkpoints_all_ranks(tmp_path: Path, undisturbed: Pa
 FAULT = """\
 import os
 if os.environ.get("PMI_RANK") == "2":
-    from ensemble_mtl import shard
+    from ensemble_mtl.worker import shard
     def fault(*arguments):
         raise {error}
     shard.attempt = fault

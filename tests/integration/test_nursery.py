@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from studies import (
+from helpers.studies import (
     ENVIRONMENT,
     LONG,
     alive,

@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from studies import TINY, write
+from helpers.studies import TINY, write
 
-from ensemble_mtl import config_file, gather, prepare, results, shard, study_files
+from ensemble_mtl.analysis import gather
 from ensemble_mtl.cli.main import main
-from ensemble_mtl.plan import Member
+from ensemble_mtl.config import file as config_file
+from ensemble_mtl.data import prepare
 from ensemble_mtl.report import tables
-from ensemble_mtl.stack import Control
-from ensemble_mtl.study import Study
+from ensemble_mtl.study import results, study_files
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.plan import Member
+from ensemble_mtl.worker import shard
+from ensemble_mtl.worker.stack import Control
 
 STUDY = TINY.replace("epochs: [0, end]", "epochs: [0, 1, 2, end]").replace(
     "device: cpu,", "device: cpu, optimizer: {name: adam, lr: 0.1},"

@@ -11,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from namespace import ADDRESS, Namespace, Started, missing
-from studies import ENVIRONMENT, LONG, TINY, call, kill_trainer, numbers, results, trainers, wait_until, weights, write
+from helpers.namespace import ADDRESS, Namespace, Started, missing
+from helpers.studies import (
+    ENVIRONMENT,
+    LONG,
+    TINY,
+    call,
+    kill_trainer,
+    numbers,
+    results,
+    trainers,
+    wait_until,
+    weights,
+    write,
+)
 
-from ensemble_mtl.launch._ray_environment import QUIET, write_token
+from ensemble_mtl.launch.ray.environment import QUIET, write_token
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -23,7 +35,7 @@ BIN = Path(sys.executable).parent
 HEAD = "127.0.0.1:6379"
 DASHBOARD = "http://127.0.0.1:8265"
 SECOND_PORT = 7001
-WAIT = "from ensemble_mtl.launch._ray_cluster import wait_for_nodes; wait_for_nodes(2, 120)"
+WAIT = "from ensemble_mtl.launch.ray.cluster import wait_for_nodes; wait_for_nodes(2, 120)"
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +259,7 @@ def test_lost_node_and_killed_worker_cost_no_member(
 
 
 def _ranks(space: Namespace, folder: Path, size: int, *command: object) -> list[Started]:
-    nodes = [sys.executable, "-m", "ensemble_mtl.launch._ray_nodes", folder, "--cpus", "1", "--seconds", "600", "--"]
+    nodes = [sys.executable, "-m", "ensemble_mtl.launch.ray.nodes", folder, "--cpus", "1", "--seconds", "600", "--"]
     return [space.start(*nodes, *command, SLURM_PROCID=str(rank), SLURM_NTASKS=str(size)) for rank in range(size)]
 
 
@@ -257,7 +269,7 @@ def test_nodes_pass_a_signal_on_and_a_lost_one_is_done_without(undisturbed: tupl
         ranks = _ranks(space, tmp_path / "two", 2, *_command(config))
         _wait_for_trainers(root, ranks[0])
         for pid, line in space.processes().items():
-            if "-m ensemble_mtl.launch._ray_nodes" in line:
+            if "-m ensemble_mtl.launch.ray.nodes" in line:
                 space.kill(pid, "USR1")  # as a scheduler does
         assert [rank.wait() for rank in ranks] == [99, 0], [rank.said() for rank in ranks]
         space.wait_for_none("")

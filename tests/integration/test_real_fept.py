@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alloys import silent
+from helpers.alloys import silent
 
+from ensemble_mtl.config.sections import GraphConfig
 from ensemble_mtl.data import audit, store
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.sections import GraphConfig
-from ensemble_mtl.sources import lsms
+from ensemble_mtl.data.sources import lsms
 
 ARCHIVE = Path(
     os.environ.get("ENSEMBLE_MTL_FEPT", Path(__file__).parents[2] / "../shared/data/fept_lsms/FePt_32atoms.tar.xz")

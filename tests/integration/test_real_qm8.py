@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alloys import silent
+from helpers.alloys import silent
 
-from ensemble_mtl import config_file
+from ensemble_mtl.config import file as config_file
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import audit, store
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
+from ensemble_mtl.data.sources import smiles
 from ensemble_mtl.data.split import random
 from ensemble_mtl.data.table import inputs
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.sections import GraphConfig
-from ensemble_mtl.sources import smiles
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(os.environ.get("ENSEMBLE_MTL_QM8", ROOT / "../shared/data/qm8/qm8.csv.gz"))

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import fake_study
 import pytest
+from helpers import fake_study
 
-from ensemble_mtl import gather, registry
+from ensemble_mtl.analysis import gather
+from ensemble_mtl.config import registry
 from ensemble_mtl.report import write
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from helpers.studies import command, results, trainer, wait_until
 from simulation.cluster import Cluster, Launcher, Spent
 from simulation.modes import MODES, Simulation
 from simulation.times import member_seconds
 from simulation.work import Attempt, Work
-from studies import command, results, trainer, wait_until
 
-from ensemble_mtl import config_file
+from ensemble_mtl.config import file as config_file
 from ensemble_mtl.launch.base import Shard
-from ensemble_mtl.plan import Member
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.plan import Member
 
 CONFIG: dict[str, Any] = {
     "name": "slow",

@@ -7,11 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import batch
-import mini_slurm
 import pytest
-from batch import BIN, REPOSITORY, SLOW, Environment, endings, jobs, log, submit, wait_for_end, write_site
-from studies import TINY, Numbers, numbers, wait_until, write
+from helpers import batch, mini_slurm
+from helpers.batch import BIN, REPOSITORY, SLOW, Environment, endings, jobs, log, submit, wait_for_end, write_site
+from helpers.studies import TINY, Numbers, numbers, wait_until, write
 
 
 @pytest.mark.parametrize("launcher", ["array", "mpi"])

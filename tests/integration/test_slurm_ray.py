@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import mini_slurm
 import pytest
-from batch import BIN, REPOSITORY, Environment, log, write_site
-from namespace import Namespace, missing
-from studies import ENVIRONMENT, Numbers, numbers, wait_until, write
+from helpers import mini_slurm
+from helpers.batch import BIN, REPOSITORY, Environment, log, write_site
+from helpers.namespace import Namespace, missing
+from helpers.studies import ENVIRONMENT, Numbers, numbers, wait_until, write
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing())

@@ -7,11 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import batch
-import mini_slurm
 import pytest
-from batch import SLOW, Environment, checkpointed, endings, jobs, log, submit, wait_for_end, write_site
-from studies import kill_trainer, wait_until, write
+from helpers import batch, mini_slurm
+from helpers.batch import SLOW, Environment, checkpointed, endings, jobs, log, submit, wait_for_end, write_site
+from helpers.studies import kill_trainer, wait_until, write
 
 
 def test_time_limit_checkpoints_and_requeues(slurm: Environment, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import (
+from helpers.studies import (
     TINY,
     call,
     command,
@@ -20,8 +20,8 @@ from studies import (
     write,
 )
 
-from ensemble_mtl import results as member_results
 from ensemble_mtl.data import store
+from ensemble_mtl.study import results as member_results
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from studies import (
+from helpers.studies import (
     ENVIRONMENT,
     LONG,
     alive,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from studies import TINY, call, results, status, write
+from helpers.studies import TINY, call, results, status, write
 
 STUDY = TINY.replace("seeds: 2", "seeds: 1\nweightings: [fixed, uncertainty, {name: curvature, of: eigenvalue}]")
 GROUPS = ["HM", "HM-uncertainty", "HM-curvature-eigenvalue", "H", "M"]

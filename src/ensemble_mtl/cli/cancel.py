@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
-from ensemble_mtl.errors import StudyError
-from ensemble_mtl.study import Study
+from ensemble_mtl.core.errors import StudyError
+from ensemble_mtl.study.directory import Study
 
 
 @click.command()
@@ -17,7 +17,7 @@ def command(study: Study, as_json: bool) -> None:
 
     Members in training get the scheduler's grace period (Slurm: KillWait, often 30 s) to checkpoint.
     """
-    from ensemble_mtl.schedulers import _submissions
+    from ensemble_mtl.cluster import submissions as _submissions
 
     submissions = _submissions.load_all(study)
     rows = _submissions.table(study, submissions)

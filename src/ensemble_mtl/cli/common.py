@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from ensemble_mtl import config_file
-from ensemble_mtl.study import Study
+from ensemble_mtl.config import file as config_file
+from ensemble_mtl.study.directory import Study
 
 Command = Callable[..., Any]
 

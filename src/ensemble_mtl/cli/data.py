@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 
 @click.group()
@@ -18,9 +18,9 @@ def command() -> None:
 @json_option
 def build(study: Study, as_json: bool) -> None:
     """Read the raw data of CONFIG into the graph store, splits and normalisers."""
-    from ensemble_mtl.claims import exclusive
     from ensemble_mtl.cli.progress import build_progress
-    from ensemble_mtl.prepare import prepare
+    from ensemble_mtl.data.prepare import prepare
+    from ensemble_mtl.study.claims import exclusive
 
     with exclusive(study.preparation, "changing this study"), build_progress() as progress:
         graphs = prepare(study, progress)

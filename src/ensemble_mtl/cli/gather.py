@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
-from ensemble_mtl.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED, IncompleteStudyError
-from ensemble_mtl.study import Study
+from ensemble_mtl.core.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED, IncompleteStudyError
+from ensemble_mtl.study.directory import Study
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(study: Study, as_json: bool) -> None:
 
 def collect(study: Study) -> dict[str, Any]:
     """Gather and write; returns the summary."""
-    from ensemble_mtl import gather
+    from ensemble_mtl.analysis import gather
 
     if set(study.states().values()) <= {"missing"} and not study.orphans():
         begun = sum(study.checkpoint(member).exists() for member in study.members())

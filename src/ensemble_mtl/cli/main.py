@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ensemble_mtl import __version__
-from ensemble_mtl.errors import EXIT_BAD_INPUT, EXIT_CHECKPOINTED, EnsembleMTLError
+from ensemble_mtl.core.errors import EXIT_BAD_INPUT, EXIT_CHECKPOINTED, EnsembleMTLError
 
 VERBS = {
     "validate": "Check a configuration and say what it plans.",
@@ -56,7 +56,7 @@ class _Verbs(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            from ensemble_mtl.registry import unknown
+            from ensemble_mtl.config.registry import unknown
 
             raise click.UsageError(f"no such command: {unknown(args[0], list(VERBS))}", context) from error
 
@@ -73,7 +73,7 @@ def cli() -> None:
 
 
 def _before_error(code: int) -> None:
-    from ensemble_mtl.launch._mpi_world import let_the_lead_speak  # loads more than --help may
+    from ensemble_mtl.launch.mpi.world import let_the_lead_speak  # loads more than --help may
 
     let_the_lead_speak(code)
 

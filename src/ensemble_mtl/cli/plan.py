@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from ensemble_mtl.cli.common import duration, json_option, next_step, note, print_json, study_arguments
-from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.errors import StudyError
+from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.core.errors import StudyError
 from ensemble_mtl.models.spec import input_widths, of_subset
-from ensemble_mtl.plan import Member, Subset, fingerprint, group_name
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.plan import Member, Subset, fingerprint, group_name
 
 
 @click.command()
@@ -23,9 +23,9 @@ from ensemble_mtl.study import Study
 def command(study: Study, measure: bool, as_json: bool) -> None:
     """List the members of CONFIG: the same bytes every time, and an estimate of the time once it is measured."""
     if measure:
-        from ensemble_mtl.claims import exclusive
         from ensemble_mtl.cli.progress import build_progress
-        from ensemble_mtl.timing import measure as measure_time
+        from ensemble_mtl.study.claims import exclusive
+        from ensemble_mtl.worker.timing import measure as measure_time
 
         with exclusive(study.preparation, "preparing this study"), build_progress() as progress:
             measure_time(study, progress)

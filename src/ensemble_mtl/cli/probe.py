@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from ensemble_mtl import registry
 from ensemble_mtl.cli.common import Command, json_option, note, print_json
-from ensemble_mtl.errors import StudyError
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.errors import StudyError
 
 if TYPE_CHECKING:
-    from ensemble_mtl.reprobe import Reprobed
-    from ensemble_mtl.study import Study
+    from ensemble_mtl.study.directory import Study
+    from ensemble_mtl.worker.reprobe import Reprobed
 
 AT_HELP = "Weights of the last epoch, or those of the least validation loss."
 TASK_HELP = "Only this task of the member; repeatable."
@@ -28,7 +28,7 @@ SETTINGS = ("trace", "trace_samples", "density", "lanczos_steps", "lanczos_start
 
 
 def _names(key: str, context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in registry.names(f"probes.{key}") if name.startswith(begun)]
+    return [CompletionItem(name) for name in registry.names(f"curvature.{key}") if name.startswith(begun)]
 
 
 def _settings(function: Command) -> Command:
@@ -77,7 +77,7 @@ def command(
     CHECKPOINT is the member's checkpoint.pt, or its folder, STUDY/members/SUBSET/ID. Everything else is found in
     STUDY. Settings that are not given are the study's own; with these, the numbers are those of its probe `end`.
     """
-    from ensemble_mtl.study_files import configuration, member_at
+    from ensemble_mtl.study.study_files import configuration, member_at
 
     study, member = member_at(checkpoint)
     for path in (out, figure):
@@ -91,7 +91,7 @@ def command(
     import torch
 
     from ensemble_mtl.cli.progress import step_progress
-    from ensemble_mtl.reprobe import check_tasks, reprobe
+    from ensemble_mtl.worker.reprobe import check_tasks, reprobe
 
     check_tasks(member, tasks)
     torch.set_num_threads(1)  # as a worker runs; more would round otherwise
@@ -127,7 +127,7 @@ def _show(found: Reprobed, as_json: bool) -> None:
 
 
 def _write(found: Reprobed, out: Path | None, figure: Path | None) -> None:
-    from ensemble_mtl import atomic
+    from ensemble_mtl.core.storage import atomic
 
     if out is not None:
         atomic.write_json(out, found.whole())

@@ -10,7 +10,7 @@ import click
 
 from ensemble_mtl.cli.common import note, print_json, study_arguments
 from ensemble_mtl.cli.gather import collect, exit_code, show
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 
 @click.command()

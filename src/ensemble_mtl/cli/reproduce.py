@@ -10,9 +10,9 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ensemble_mtl import registry
 from ensemble_mtl.cli.common import json_option, note, print_json
-from ensemble_mtl.errors import EXIT_COMPLETE, EXIT_MEMBER_FAILED
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.errors import EXIT_COMPLETE, EXIT_MEMBER_FAILED
 
 FAMILY = "reproduce"
 OUT_HELP = "Where the figure and the numbers go [default: the present folder]."
@@ -88,7 +88,7 @@ def _kind(field: FieldInfo) -> dict[str, Any]:
 
 
 def _write(found: Any, folder: Path, name: str, suffixes: tuple[str, ...]) -> None:
-    from ensemble_mtl import atomic
+    from ensemble_mtl.core.storage import atomic
     from ensemble_mtl.report.figures import _file
 
     paths = [folder / f"{name}{suffix}" for suffix in suffixes]

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from ensemble_mtl.cli.common import note, study_arguments
-from ensemble_mtl.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED
-from ensemble_mtl.plan import Member
-from ensemble_mtl.study import Study, counts
+from ensemble_mtl.core.errors import EXIT_CHECKPOINTED, EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_MEMBER_FAILED
+from ensemble_mtl.study.directory import Study, counts
+from ensemble_mtl.study.plan import Member
 
 PREPARATION_SECONDS = 1800.0
 """How long to wait while another process prepares the same data."""
@@ -34,7 +34,7 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("--report/--no-report", default=None, help="Gather and report at the end [default: without --part].")
 def command(study: Study, part: tuple[int, int] | None, report: bool | None) -> None:
     """Train the members of CONFIG that have no result yet; finished ones are never trained again."""
-    from ensemble_mtl import registry
+    from ensemble_mtl.config import registry
     from ensemble_mtl.launch.base import deadline_of_environment, members_of_part, on_stop_signal
 
     deadline_of_environment()  # a wrong one is told now, once
@@ -78,11 +78,11 @@ def _exit(study: Study, members: list[Member]) -> None:
 
 def execute(study: Study, members: list[Member], launcher: Any) -> bool:
     """Prepare the data and launch every one of ``members`` that is not done; False if interrupted."""
-    from ensemble_mtl import rounds
-    from ensemble_mtl.claims import exclusive
     from ensemble_mtl.cli.progress import build_progress, training_progress
-    from ensemble_mtl.prepare import prepare
-    from ensemble_mtl.study_files import write_plan
+    from ensemble_mtl.data.prepare import prepare
+    from ensemble_mtl.launch import rounds
+    from ensemble_mtl.study.claims import exclusive
+    from ensemble_mtl.study.study_files import write_plan
 
     with exclusive(study.preparation, "preparing this study", PREPARATION_SECONDS):
         with build_progress() as progress:
@@ -102,8 +102,8 @@ def execute(study: Study, members: list[Member], launcher: Any) -> bool:
 
 def _set_aside_damaged(study: Study, members: list[Member]) -> None:
     """Results that are not whole become ``result.damaged``, so that their members are done again."""
-    from ensemble_mtl import results
-    from ensemble_mtl.errors import StoreError
+    from ensemble_mtl.core.errors import StoreError
+    from ensemble_mtl.study import results
 
     for member in members:
         path = study.result(member)

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from ensemble_mtl import claims
 from ensemble_mtl.cli.common import duration, json_option, next_step, note, print_json, study_arguments
-from ensemble_mtl.member_files import last_metrics
-from ensemble_mtl.plan import Member, group_name
-from ensemble_mtl.study import STATES, State, Study, counts
+from ensemble_mtl.study import claims
+from ensemble_mtl.study.directory import STATES, State, Study, counts
+from ensemble_mtl.study.member_files import last_metrics
+from ensemble_mtl.study.plan import Member, group_name
 
 
 @click.command()
@@ -43,7 +43,7 @@ def command(study: Study, as_json: bool) -> None:
 
 def _jobs(study: Study) -> list[dict[str, Any]]:
     """What the scheduler says of the jobs that were submitted; it is not asked if there are none."""
-    from ensemble_mtl.schedulers import _submissions
+    from ensemble_mtl.cluster import submissions as _submissions
 
     return _submissions.table(study, _submissions.load_all(study))
 

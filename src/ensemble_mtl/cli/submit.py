@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ensemble_mtl.cli.common import json_option, next_step, note, print_json, study_arguments
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 LAUNCHER_HELP = "A job array, or one allocation in which MPI or Ray has the processes."
 
@@ -37,8 +37,8 @@ def command(
     **given: Any,
 ) -> None:
     """Submit what is missing of CONFIG, and a job that gathers and reports after it; returns at once."""
-    from ensemble_mtl.schedulers import _submissions
-    from ensemble_mtl.schedulers._jobs import Request
+    from ensemble_mtl.cluster import submissions as _submissions
+    from ensemble_mtl.cluster.jobs import Request
 
     site = _site(site_file, scheduler, given)
     _check_array(launcher, array_size, site.max_array)
@@ -59,7 +59,7 @@ def command(
 
 
 def _site(path: Path | None, scheduler: str | None, given: dict[str, Any]) -> Any:
-    from ensemble_mtl import site
+    from ensemble_mtl.cluster import site
 
     if not path and not scheduler:
         raise click.UsageError("say where: --site FILE (see hpc/sites/), or --scheduler slurm or lsf")
@@ -83,7 +83,7 @@ def _show(scripts: dict[str, str], as_json: bool) -> None:
 
 
 def _tell_of_earlier(study: Study) -> None:
-    from ensemble_mtl.schedulers import _submissions
+    from ensemble_mtl.cluster import submissions as _submissions
 
     rows = _submissions.table(study, _submissions.load_all(study))
     live = [row["id"] for row in rows if row["live"] and row["what"] != "gather"]

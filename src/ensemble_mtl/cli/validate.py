@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ensemble_mtl.cli.common import json_option, note, print_json, study_arguments
-from ensemble_mtl.plan import label, subsets
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.plan import label, subsets
 
 
 @click.command()

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ensemble_mtl.core.elements import SYMBOLS
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import symmetry
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
-from ensemble_mtl.elements import SYMBOLS
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import FloatArray, TargetInfo
+from ensemble_mtl.data.graph import FloatArray, TargetInfo
 
 _LINEAR_TOLERANCE = 1e-12
 

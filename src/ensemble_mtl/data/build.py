@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl import registry
-from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.data.columns import GraphStore
 
@@ -71,7 +71,7 @@ def look(config: StudyConfig, path: Path, progress: Progress) -> GraphStore:
 
 def _wanted(config: StudyConfig) -> tuple[dict[str, Any], Any]:
     """What a store must have been built with: the options, and a fingerprint of the raw files."""
-    source = registry.load("sources", config.data.name)
+    source = registry.load("data.sources", config.data.name)
     # by value, not by place: a study and its raw files may move together
     options = {
         "data": _plain(config.data.model_dump(mode="python"), full_paths=False),
@@ -89,7 +89,7 @@ def _current(path: Path, wanted: dict[str, Any], fingerprint: Any) -> GraphStore
 
 
 def _build(config: StudyConfig, raw: Path, progress: Progress, wanted: dict[str, Any], fingerprint: Any) -> GraphStore:
-    data = registry.load("sources", config.data.name).read(config.data, raw=raw, progress=progress)
+    data = registry.load("data.sources", config.data.name).read(config.data, raw=raw, progress=progress)
     provenance = {
         "source": _plain(config.data.model_dump(mode="python"), full_paths=True),
         "options": wanted,

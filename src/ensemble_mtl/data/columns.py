@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_mtl.graph import FloatArray, IntArray, TargetInfo
+from ensemble_mtl.data.graph import FloatArray, IntArray, TargetInfo
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.graph import IntArray
+from ensemble_mtl.data.graph import IntArray
 
 
 @dataclass(frozen=True)

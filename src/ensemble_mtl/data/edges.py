@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data.columns import Topologies
+from ensemble_mtl.data.graph import Bonds, FloatArray, Graph, IntArray
 from ensemble_mtl.data.neighbors import neighbor_list
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import Bonds, FloatArray, Graph, IntArray
-from ensemble_mtl.sections import GraphConfig
 
 _UNKNOWN = np.full((3, 3), np.nan)
 

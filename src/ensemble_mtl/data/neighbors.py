@@ -10,8 +10,8 @@ import itertools
 
 import numpy as np
 
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import FloatArray, IntArray
+from ensemble_mtl.core.errors import DataError
+from ensemble_mtl.data.graph import FloatArray, IntArray
 
 TOLERANCE = 1e-9
 COINCIDENT_ANGSTROM = 1e-4

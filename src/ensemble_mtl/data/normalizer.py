@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import FloatArray
+from ensemble_mtl.core.errors import DataError
+from ensemble_mtl.data.graph import FloatArray
 
 Method = Literal["minmax", "standard"]
 

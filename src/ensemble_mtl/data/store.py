@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_mtl import bp
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError, StoreError
+from ensemble_mtl.core.storage import bp
 from ensemble_mtl.data.columns import GraphStore, Topologies
 from ensemble_mtl.data.edges import pointer, topologies
-from ensemble_mtl.errors import DataError, StoreError
-from ensemble_mtl.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
-from ensemble_mtl.sections import GraphConfig
+from ensemble_mtl.data.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
 
 FORMAT = 1
 FORMAT_WITH_BONDS = 2
@@ -65,7 +65,7 @@ def build(data: SourceData, graph: GraphConfig, provenance: dict[str, Any]) -> G
 
 
 def save(path: Path, store: GraphStore) -> None:
-    """Write the store as the BP folder ``path``, atomically (see :func:`ensemble_mtl.bp.save`)."""
+    """Write the store as the BP folder ``path``, atomically (see :func:`ensemble_mtl.core.storage.bp.save`)."""
     meta = {
         "format": FORMAT_WITH_BONDS if store.bond_kinds else FORMAT,
         "info": [asdict(info) for info in store.info],

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data.columns import GraphStore, Topologies
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import FloatArray, IntArray
+from ensemble_mtl.data.graph import FloatArray, IntArray
 
 Keys = NDArray[np.uint64]
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data import vocabulary
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.sections import GraphConfig
 
 LENGTH_DECIMALS = 9
 """In Å, far below what any source knows; so edges of a lattice that are equally long have the same features."""

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ensemble_mtl.rounding import product
+from ensemble_mtl.core.runtime.rounding import product
 
 MAX_DENSE_NODES = 512
 """Up to this size a shared topology sums over neighbours by a dense matrix."""

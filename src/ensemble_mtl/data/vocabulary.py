@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.elements import PROTON_NUMBERS, SYMBOLS
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.elements import PROTON_NUMBERS, SYMBOLS
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import IntArray
-from ensemble_mtl.sections import GraphConfig
+from ensemble_mtl.data.graph import IntArray
 
 
 def elements(store: GraphStore, graph: GraphConfig) -> IntArray | None:

@@ -1,1 +1,3 @@
-"""Where shards run, one file per launcher."""
+"""Where shards run, one package per launcher."""
+
+NOT_EXTENSIONS = frozenset({"gpus", "rounds", "started"})

@@ -5,7 +5,7 @@ A launcher is a module with
 * ``Options(registry.Options)``;
 * ``num_workers(study, options) -> int``: how many shards run at a time;
 * ``launch(study, shards, options, observe) -> bool``: make every shard run through
-  :func:`ensemble_mtl.shard.attempt`, wherever that is, and pass the workers' events to
+  :func:`ensemble_mtl.worker.shard.attempt`, wherever that is, and pass the workers' events to
   ``observe``; False if it was asked to stop, or ran out of time, and everything is checkpointed.
 
 One that joins something, such as an MPI job or a Ray cluster, has two functions more:
@@ -31,8 +31,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ensemble_mtl.errors import ConfigError
-from ensemble_mtl.plan import Member
+from ensemble_mtl.core.errors import ConfigError
+from ensemble_mtl.study.plan import Member
 
 Event = dict[str, Any]
 Observe = Callable[[Event], None]

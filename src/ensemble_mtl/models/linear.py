@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ensemble_mtl.rounding import product
+from ensemble_mtl.core.runtime.rounding import product
 
 if TYPE_CHECKING:
     from torch import Tensor

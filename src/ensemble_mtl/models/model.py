@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ensemble_mtl.core.runtime.rounding import elementwise
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.degrees import DegreeStatistics
 from ensemble_mtl.models.linear import named
 from ensemble_mtl.models.spec import SHARED_PREFIX, ModelSpec
 from ensemble_mtl.models.trunk.base import Features
-from ensemble_mtl.rounding import elementwise
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

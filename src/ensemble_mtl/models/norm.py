@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.core.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ensemble_mtl import kernels
+    from ensemble_mtl.models import kernels
 else:
     torch = lazy_import("torch")
-    kernels = lazy_import("ensemble_mtl.kernels")
+    kernels = lazy_import("ensemble_mtl.models.kernels")
 
 EPSILON = 1e-5
 MOMENTUM = 0.1

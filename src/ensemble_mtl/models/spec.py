@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 
 if TYPE_CHECKING:  # the configuration loads the default trunk, which comes here
-    from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.sections import ModelConfig
+    from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.config.sections import ModelConfig
 
 SHARED_PREFIX = "trunk."
 HEADS_PREFIX = "heads."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemble_mtl.curvature_summary import MEASURES, MISMATCH
-from ensemble_mtl.plan import label
-from ensemble_mtl.rank_correlation import MIN_POINTS
+from ensemble_mtl.analysis.curvature import MEASURES, MISMATCH
+from ensemble_mtl.analysis.rank_correlation import MIN_POINTS
 from ensemble_mtl.report.table import Cell, Table, p_value, readable, signed
+from ensemble_mtl.study.plan import label
 
 Summary = dict[str, Any]
 Row = dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensemble_mtl.graph import FloatArray
+from ensemble_mtl.data.graph import FloatArray
 from ensemble_mtl.report.inputs import History
 
 

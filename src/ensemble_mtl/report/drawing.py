@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.report.inputs import NARROW, WIDE, ReportInputs
 
 if TYPE_CHECKING:

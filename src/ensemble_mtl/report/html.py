@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl.plan import label
 from ensemble_mtl.report import curvature_tables, tables, weightings
 from ensemble_mtl.report.doubts import doubts
 from ensemble_mtl.report.drawing import Drawing
 from ensemble_mtl.report.table import Table
 from ensemble_mtl.report.verdicts import headlines
+from ensemble_mtl.study.plan import label
 
 _HERE = Path(__file__).parent
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_mtl import aggregates, gather, prepare, results
+from ensemble_mtl.analysis import aggregates, gather
+from ensemble_mtl.data import prepare
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.graph import FloatArray, IntArray
-from ensemble_mtl.plan import Member, Subset, is_main
-from ensemble_mtl.results import MemberResult, ProbeResult
-from ensemble_mtl.study import Study
+from ensemble_mtl.data.graph import FloatArray, IntArray
+from ensemble_mtl.study import results
+from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.plan import Member, Subset, is_main
+from ensemble_mtl.study.results import MemberResult, ProbeResult
 
 History = list[dict[str, Any]]
 
@@ -38,7 +40,7 @@ class ReportInputs:
 
     Attributes:
         study: the study directory.
-        summary: what :func:`ensemble_mtl.gather.gather` returned for it.
+        summary: what :func:`ensemble_mtl.analysis.gather.gather` returned for it.
     """
 
     study: Study

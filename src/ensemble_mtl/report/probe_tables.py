@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from ensemble_mtl.plan import Subset, label
 from ensemble_mtl.report.table import ABSENT, Cell, Table, scientific, seconds
-from ensemble_mtl.results import ProbeResult
+from ensemble_mtl.study.plan import Subset, label
+from ensemble_mtl.study.results import ProbeResult
 
 _ONE_RUN = "1 run, so of unknown error; probes.lanczos_starts: 3 tells it"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble_mtl.plan import label
 from ensemble_mtl.report import curvature_tables, weightings
 from ensemble_mtl.report.table import (
     Cell,
@@ -18,6 +17,7 @@ from ensemble_mtl.report.table import (
     signed,
     to_rich,
 )
+from ensemble_mtl.study.plan import label
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ensemble_mtl.plan import label
 from ensemble_mtl.report.table import p_value, percent_interval, signed
 from ensemble_mtl.report.tables import fractions
+from ensemble_mtl.study.plan import label
 
 Tone = Literal["gains", "loses", "mixed", "open"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemble_mtl.plan import label
 from ensemble_mtl.report.table import Cell, Table, p_value, percent_interval, plus_minus, seconds, signed
+from ensemble_mtl.study.plan import label
 
 Row = dict[str, Any]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl import atomic
+from ensemble_mtl.core.storage import atomic
 from ensemble_mtl.report import html
 from ensemble_mtl.report.drawing import drawings
 from ensemble_mtl.report.inputs import ReportInputs
 from ensemble_mtl.report.table import to_markdown
 from ensemble_mtl.report.tables import all_tables
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 
 def write(study: Study, summary: dict[str, Any]) -> Path:
@@ -19,7 +19,7 @@ def write(study: Study, summary: dict[str, Any]) -> Path:
 
     Args:
         study: the study directory.
-        summary: what :func:`ensemble_mtl.gather.gather` returned for it.
+        summary: what :func:`ensemble_mtl.analysis.gather.gather` returned for it.
 
     Returns:
         The page.

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.curvature.forms.quadratic import ProductForms
+from ensemble_mtl.curvature.hutchinson import TraceEstimate, rademacher, trace
+from ensemble_mtl.curvature.lanczos import Density
+from ensemble_mtl.curvature.operator import HessianOperator
+from ensemble_mtl.curvature.pairs import wasserstein
+from ensemble_mtl.curvature.trace.base import Trace
 from ensemble_mtl.models.layout import stream_seed
-from ensemble_mtl.probes.forms import ProductForms
-from ensemble_mtl.probes.hutchinson import TraceEstimate, rademacher, trace
-from ensemble_mtl.probes.lanczos import Density
-from ensemble_mtl.probes.operator import HessianOperator
-from ensemble_mtl.probes.pairs import wasserstein
-from ensemble_mtl.probes.trace.base import Trace
 
 FloatArray = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def hessian(matrix: Tensor, seed: int) -> HessianOperator:
 
 def density(name: str, operator: HessianOperator, steps: int, runs: int, seed: int) -> Density:
     """By the estimator ``name`` of ``probes/density`` with its default options."""
-    module = registry.load("probes.density", name)
+    module = registry.load("curvature.density", name)
     generator = torch.Generator().manual_seed(stream_seed("quadratic density", seed))
     found: Density = module.estimate(module.Options(), steps, runs, operator, generator)
     return found
@@ -75,7 +75,7 @@ def hutchinson(operator: HessianOperator, samples: int, seed: int) -> TraceEstim
 
 def deflated(operator: HessianOperator, found: Density, samples: int, seed: int) -> Trace:
     """The trace with the Lanczos basis as control variate, from the same vectors as :func:`hutchinson`."""
-    module = registry.load("probes.trace", "deflated")
+    module = registry.load("curvature.trace", "deflated")
     options = module.Options()
 
     def signs() -> Iterator[Tensor]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from ensemble_mtl import registry
-from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.report.table import ABSENT, Cell, Table, signed
 from ensemble_mtl.reproduce.base import Reproduced
 
 if TYPE_CHECKING:
-    from ensemble_mtl.probes.hutchinson import TraceEstimate
-    from ensemble_mtl.probes.lanczos import Density
+    from ensemble_mtl.curvature.hutchinson import TraceEstimate
+    from ensemble_mtl.curvature.lanczos import Density
     from ensemble_mtl.report import inputs
     from ensemble_mtl.report.figures import appendix_e as _figure
     from ensemble_mtl.reproduce import _quadratic

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from ensemble_mtl import registry
-from ensemble_mtl.errors import StudyError
-from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.errors import StudyError
+from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.report.table import ABSENT, Cell, Table, percent_interval, plus_minus, signed
 from ensemble_mtl.reproduce.base import Reproduced
 
 if TYPE_CHECKING:
-    from ensemble_mtl import statistics
+    from ensemble_mtl.analysis import statistics
+    from ensemble_mtl.analysis.statistics import Spread
     from ensemble_mtl.report import inputs
     from ensemble_mtl.report.figures import table_1 as _figure
-    from ensemble_mtl.statistics import Spread
 else:
-    statistics = lazy_import("ensemble_mtl.statistics")
+    statistics = lazy_import("ensemble_mtl.analysis.statistics")
     inputs = lazy_import("ensemble_mtl.report.inputs")
     _figure = lazy_import("ensemble_mtl.report.figures.table_1")
 

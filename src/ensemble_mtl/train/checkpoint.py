@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from ensemble_mtl import atomic
-from ensemble_mtl.errors import StoreError
+from ensemble_mtl.core.errors import StoreError
+from ensemble_mtl.core.storage import atomic
 from ensemble_mtl.train.state import StackState
 
 FORMAT = 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensemble_mtl import registry
-from ensemble_mtl.sections import TrainConfig
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import TrainConfig
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Errors, Problem, errors_on, train_epoch
 from ensemble_mtl.train.weighted import current_weights, observe

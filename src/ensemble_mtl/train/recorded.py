@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ensemble_mtl.devices import free_bytes
-from ensemble_mtl.memory import is_shortage
+from ensemble_mtl.core.runtime.devices import free_bytes
+from ensemble_mtl.core.runtime.memory import is_shortage
 
 Step = Callable[[Tensor], None]
 Replay = Callable[[], None]

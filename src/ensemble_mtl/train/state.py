@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import TrainConfig
 from ensemble_mtl.models.layout import Layout
-from ensemble_mtl.sections import TrainConfig
 
 
 @dataclass

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import TrainConfig
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.table import GraphTable
 from ensemble_mtl.models.layout import Layout, stream_seed
 from ensemble_mtl.models.model import Model, Outputs
-from ensemble_mtl.sections import TrainConfig
 from ensemble_mtl.train import recorded
 from ensemble_mtl.train.loss import absolute_errors, task_losses
 from ensemble_mtl.train.state import StackState

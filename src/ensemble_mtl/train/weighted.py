@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.train.state import StackState
 

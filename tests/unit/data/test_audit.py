@@ -2,14 +2,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-import molecules
 import numpy as np
 import pytest
-from alloys import graphs
+from helpers import molecules
+from helpers.alloys import graphs
 
 from ensemble_mtl.data import audit
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.graph import TargetInfo
+from ensemble_mtl.data.graph import TargetInfo
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import molecules
 import pytest
-from alloys import data, silent
+from helpers import molecules
+from helpers.alloys import data, silent
 
-from ensemble_mtl.config import StudyConfig
+from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.core.errors import DataError, StoreError
 from ensemble_mtl.data import build, store
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.errors import DataError, StoreError
-from ensemble_mtl.sources import lsms, smiles
+from ensemble_mtl.data.sources import lsms, smiles
 
 
 @pytest.fixture

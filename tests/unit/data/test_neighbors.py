@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble_mtl.core.errors import DataError
+from ensemble_mtl.core.units import BOHR_IN_ANGSTROM
 from ensemble_mtl.data.neighbors import neighbor_list
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.units import BOHR_IN_ANGSTROM
 
 LENGTHS = np.array([5.218, 5.218, 7.058]) * BOHR_IN_ANGSTROM
 

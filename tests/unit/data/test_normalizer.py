@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data.normalizer import Normalizer, fit
-from ensemble_mtl.errors import DataError
 
 VALUES = np.array([[3.0, np.nan], [5.0, 11.0]])
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alloys import data, graphs
+from helpers.alloys import data, graphs
 
-from ensemble_mtl import bp
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError, StoreError
+from ensemble_mtl.core.storage import bp
 from ensemble_mtl.data import store
-from ensemble_mtl.errors import DataError, StoreError
-from ensemble_mtl.graph import Bonds, Graph, SourceData, TargetInfo
-from ensemble_mtl.sections import GraphConfig
+from ensemble_mtl.data.graph import Bonds, Graph, SourceData, TargetInfo
 
 INFO = (TargetInfo("energy", "graph", "eV"), TargetInfo("charge", "node", "e"))
 

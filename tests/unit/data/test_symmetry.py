@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alloys import graphs
+from helpers.alloys import graphs
 
 from ensemble_mtl.data import symmetry
 from ensemble_mtl.data.columns import GraphStore

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from stores import STORES, lattice_store, molecule_store, random_inputs, table
-from tolerances import ROUNDING, close
+from helpers.stores import STORES, lattice_store, molecule_store, random_inputs, table
+from helpers.tolerances import ROUNDING, close
 from torch_geometric.nn import global_add_pool, global_mean_pool
 
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import degrees
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.data.table import Inputs, edge_inputs, node_inputs
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.sections import GraphConfig
 
 ORDER = torch.tensor([3, 0, 5, 3])
 

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
-from stores import STORES, table
-from tolerances import ROUNDING, close
+from helpers.stores import STORES, table
+from helpers.tolerances import ROUNDING, close
 from torch import Tensor
 
 from ensemble_mtl.data import topology as topologies

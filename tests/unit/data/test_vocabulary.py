@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from molecules import graphs
-from stores import lattice_store
+from helpers.molecules import graphs
+from helpers.stores import lattice_store
 
+from ensemble_mtl.config.sections import GraphConfig
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import vocabulary
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.normalizer import Normalizer
 from ensemble_mtl.data.table import GraphTable, Inputs, inputs
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.sections import GraphConfig
 
 IDENTITY = Normalizer(0.0, 1.0, "standard")
 FOUND = GraphConfig(node_features="one_hot", elements="found", bonds="found")

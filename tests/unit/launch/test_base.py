@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ensemble_mtl import config_file
+from ensemble_mtl.config import file as config_file
 from ensemble_mtl.launch.base import make_shards
-from ensemble_mtl.plan import Member, members
+from ensemble_mtl.study.plan import Member, members
 
 CONFIG = Path(__file__).parents[3] / "configs/quickstart.yaml"
 

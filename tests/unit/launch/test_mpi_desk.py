@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from ensemble_mtl.launch import _gpus
-from ensemble_mtl.launch._gpus import gpu_of
-from ensemble_mtl.launch._mpi_desk import Desk
-from ensemble_mtl.launch._mpi_start import wrong_start
+from ensemble_mtl.launch import gpus as _gpus
 from ensemble_mtl.launch.base import Shard
-from ensemble_mtl.plan import Member
+from ensemble_mtl.launch.gpus import gpu_of
+from ensemble_mtl.launch.mpi.desk import Desk
+from ensemble_mtl.launch.mpi.start import wrong_start
+from ensemble_mtl.study.plan import Member
 
 CUDA, HIP = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"
 

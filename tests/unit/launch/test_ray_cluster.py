@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ensemble_mtl.errors import ConfigError, StudyError
-from ensemble_mtl.launch import _ray_task as task
+from ensemble_mtl.core.errors import ConfigError, StudyError
 from ensemble_mtl.launch import ray as launcher
-from ensemble_mtl.launch._ray_cluster import Cluster, Node, refuse_upload, require
-from ensemble_mtl.launch._ray_environment import write_token
+from ensemble_mtl.launch.ray import task
+from ensemble_mtl.launch.ray.cluster import Cluster, Node, refuse_upload, require
+from ensemble_mtl.launch.ray.environment import write_token
 
 
 @pytest.mark.parametrize(

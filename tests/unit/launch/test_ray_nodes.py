@@ -13,12 +13,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ensemble_mtl.errors import ConfigError
-from ensemble_mtl.launch import _ray_process as process
-from ensemble_mtl.launch._ray_meeting import Head, rank_by_arrival
-from ensemble_mtl.launch._ray_nodes import main
-from ensemble_mtl.launch._started import ANY_RANKS, SIZES, number_in
-from ensemble_mtl.processes import process_started
+from ensemble_mtl.core.errors import ConfigError
+from ensemble_mtl.core.runtime.processes import process_started
+from ensemble_mtl.launch.ray import process
+from ensemble_mtl.launch.ray.meeting import Head, rank_by_arrival
+from ensemble_mtl.launch.ray.nodes import main
+from ensemble_mtl.launch.started import ANY_RANKS, SIZES, number_in
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_environment_names_the_token_and_does_not_hold_it(tmp_path: Path, monkey
 
 def test_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys, time; from ensemble_mtl.launch._ray_process import start;"
+        "import os, signal, sys, time; from ensemble_mtl.launch.ray.process import start;"
         "print(start(['sleep', '100'], os.environ, None, signal.SIGKILL).pid, flush=True); time.sleep(100)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
@@ -115,7 +115,7 @@ def test_exit_code_is_a_shells(tmp_path: Path) -> None:
 
 
 def test_rank_that_finds_no_head_says_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ensemble_mtl.launch._ray_nodes", str(tmp_path / "new"), "--seconds", "0.1"]
+    command = [sys.executable, "-m", "ensemble_mtl.launch.ray.nodes", str(tmp_path / "new"), "--seconds", "0.1"]
     outer = {name: value for name, value in os.environ.items() if name not in (*ANY_RANKS, *SIZES)}
     environment = outer | {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}
     told = subprocess.run([*command, "--", "true"], env=environment, capture_output=True, text=True, timeout=60)

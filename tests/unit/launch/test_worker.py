@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ensemble_mtl.errors import EXIT_INCOMPLETE, TrainingError
-from ensemble_mtl.launch import _worker
+from ensemble_mtl.core.errors import EXIT_INCOMPLETE, TrainingError
+from ensemble_mtl.launch.local import worker as _worker
 
 Kill = Callable[[int], None]
 

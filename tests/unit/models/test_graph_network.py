@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import make, start
-from stores import STORES, store
-from tolerances import DERIVATIVE, ROUNDING, close
+from helpers.problems import make, start
+from helpers.stores import STORES, store
+from helpers.tolerances import DERIVATIVE, ROUNDING, close
+from helpers.trunks import with_model
 from torch import Tensor
-from trunks import with_model
 
+from ensemble_mtl.config.sections import ModelConfig
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.models.reference import member_state_dict, reference_model
 from ensemble_mtl.models.spec import ModelSpec
 from ensemble_mtl.models.trunk.base import Features
-from ensemble_mtl.sections import ModelConfig
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loss import task_losses
 from ensemble_mtl.train.step import Problem, losses_and_gradient

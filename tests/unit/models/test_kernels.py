@@ -6,17 +6,16 @@ import itertools
 
 import pytest
 import torch
-from stores import STORES, table
-from tolerances import DERIVATIVE, ROUNDING, close
+from helpers.stores import STORES, table
+from helpers.tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 
-from ensemble_mtl import kernels
+from ensemble_mtl.curvature.forms.tape import Tape
 from ensemble_mtl.data.topology import Topology
-from ensemble_mtl.kernels import norm as norm_loops
-from ensemble_mtl.kernels import pna as pna_loops
-from ensemble_mtl.models import norm
+from ensemble_mtl.models import kernels, norm
 from ensemble_mtl.models.conv import pna
-from ensemble_mtl.probes.tape import Tape
+from ensemble_mtl.models.kernels import norm as norm_loops
+from ensemble_mtl.models.kernels import pna as pna_loops
 
 MEMBERS = 3
 

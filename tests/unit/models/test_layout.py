@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from tolerances import ROUNDING, close
+from helpers.tolerances import ROUNDING, close
 
+from ensemble_mtl.config.sections import ModelConfig
 from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.spec import ModelSpec
-from ensemble_mtl.sections import ModelConfig
 
 CONFIG = ModelConfig(layers=2, width=5, heads=(4,))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tolerances import DERIVATIVE, ROUNDING, close
+from helpers.tolerances import DERIVATIVE, ROUNDING, close
 
 from ensemble_mtl.models.norm import LAYER_EPSILON, batch_norm, layer_norm
 

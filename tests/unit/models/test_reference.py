@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from problems import make, start
-from stores import STORES, lattice_store, molecule_store
-from tolerances import DERIVATIVE, ROUNDING, close
+from helpers.problems import make, start
+from helpers.stores import STORES, lattice_store, molecule_store
+from helpers.tolerances import DERIVATIVE, ROUNDING, close
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.models.reference import ReferenceModel, member_state_dict, reference_model
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, batches, losses_and_gradient, train_epoch

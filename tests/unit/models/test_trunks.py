@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ensemble_mtl import config_file, plan, registry
-from ensemble_mtl.config import StudyConfig
-from ensemble_mtl.errors import ConfigError
+from ensemble_mtl.config import file as config_file
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import ModelConfig
+from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.core.errors import ConfigError
 from ensemble_mtl.models.spec import ModelSpec, of_subset
-from ensemble_mtl.sections import ModelConfig
+from ensemble_mtl.study import plan
 
 NAMES = registry.names("models.trunk")
 STUDY = """\
@@ -127,7 +129,8 @@ def test_faults_in_python_are_told_too():
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_are_known_without_torch(name):
     code = (
-        "import sys; from ensemble_mtl.models.spec import ModelSpec; from ensemble_mtl.sections import ModelConfig; "
+        "import sys; from ensemble_mtl.models.spec import ModelSpec; "
+        "from ensemble_mtl.config.sections import ModelConfig; "
         f"spec = ModelSpec(ModelConfig(trunk={name!r}), ('H',)); spec.num_parameters(); spec.buffers(); "
         "sys.exit('torch' in sys.modules)"
     )

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import fake_study
 import pytest
+from helpers import fake_study
 
-from ensemble_mtl import curvature_summary, gather
+from ensemble_mtl.analysis import curvature as curvature_summary
+from ensemble_mtl.analysis import gather
 from ensemble_mtl.report import curvature_tables, html, tables
 from ensemble_mtl.report.table import readable
 

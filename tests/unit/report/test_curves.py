@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import fake_study
 import numpy as np
 import pytest
+from helpers import fake_study
 
-from ensemble_mtl import gather
+from ensemble_mtl.analysis import gather
+from ensemble_mtl.config.sections import NormalizeConfig
 from ensemble_mtl.report.curves import curve
 from ensemble_mtl.report.figures import learning, training
 from ensemble_mtl.report.inputs import WIDE, History, ReportInputs
-from ensemble_mtl.sections import NormalizeConfig
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 
 def history(key: str, values: dict[int, float | None]) -> History:

@@ -2,18 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fake_study
 import numpy as np
 import pytest
+from helpers import fake_study
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from ensemble_mtl import gather, registry
-from ensemble_mtl.errors import StudyError
+from ensemble_mtl.analysis import gather
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.errors import StudyError
 from ensemble_mtl.report.drawing import FAMILY, drawings
 from ensemble_mtl.report.figures import table_1, wall_clock
 from ensemble_mtl.report.inputs import NARROW, WIDE, Layout, ReportInputs
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 FIGURES = registry.names(FAMILY)
 

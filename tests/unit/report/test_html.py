@@ -4,12 +4,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import fake_study
 import pytest
+from helpers import fake_study
 
-from ensemble_mtl import gather
+from ensemble_mtl.analysis import gather
 from ensemble_mtl.report import write
-from ensemble_mtl.study import Study
+from ensemble_mtl.study.directory import Study
 
 ATTACK = "<script>alert(1)</script>"
 

@@ -6,15 +6,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import fake_study
 import numpy as np
 import pytest
+from helpers import fake_study
 
-from ensemble_mtl import gather, results
+from ensemble_mtl.analysis import gather
 from ensemble_mtl.report.figures import _spectra, spectra, spectra_zoom
 from ensemble_mtl.report.figures._spectra import KERNEL, REACH, density, full_window, smoothed, zoom_window
 from ensemble_mtl.report.inputs import NARROW, WIDE, ReportInputs
-from ensemble_mtl.results import ProbeResult
+from ensemble_mtl.study import results
+from ensemble_mtl.study.results import ProbeResult
 
 
 def probe(nodes: list[list[float]], weights: list[list[float]]) -> ProbeResult:

@@ -4,11 +4,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-import fake_study
 import pytest
+from helpers import fake_study
 from rich.console import Console
 
-from ensemble_mtl import gather
+from ensemble_mtl.analysis import gather
 from ensemble_mtl.report import tables
 from ensemble_mtl.report.table import (
     Cell,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import fake_study
 import numpy as np
 import pytest
+from helpers import fake_study
 from matplotlib.container import ErrorbarContainer
 
-from ensemble_mtl import gather
+from ensemble_mtl.analysis import gather
 from ensemble_mtl.report.figures import traces
 from ensemble_mtl.report.figures.traces import Trace, linear_threshold
 from ensemble_mtl.report.inputs import WIDE, ReportInputs

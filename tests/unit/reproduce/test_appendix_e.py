@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import call
-from tolerances import ROUNDING, close
+from helpers.commands import call
+from helpers.tolerances import ROUNDING, close
 
 from ensemble_mtl.report.figures import appendix_e as figure
 from ensemble_mtl.reproduce import _quadratic, appendix_e

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import call
+from helpers.commands import call
 
 from ensemble_mtl.reproduce import table_1
 

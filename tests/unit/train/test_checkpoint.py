@@ -7,11 +7,11 @@ import random
 
 import pytest
 import torch
-from problems import CPU, both, make, start
-from stores import lattice_store
+from helpers.problems import CPU, both, make, start
+from helpers.stores import lattice_store
 
-from ensemble_mtl import registry
-from ensemble_mtl.errors import StoreError
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.errors import StoreError
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.state import StackState, joined

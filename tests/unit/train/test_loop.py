@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from problems import both, make, start
-from stores import lattice_store
-from tolerances import ROUNDING, close
+from helpers.problems import both, make, start
+from helpers.stores import lattice_store
+from helpers.tolerances import ROUNDING, close
 
 from ensemble_mtl.train.loop import keep_best, run_epoch
 from ensemble_mtl.train.state import joined

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from problems import make, start
-from stores import lattice_store
-from weightings import ALL
+from helpers.problems import make, start
+from helpers.stores import lattice_store
+from helpers.weightings import ALL
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.mixed import narrowed, own_spec, widened
 from ensemble_mtl.train.state import StackState, joined

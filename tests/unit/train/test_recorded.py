@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from problems import make, start
-from stores import lattice_store
+from helpers.problems import make, start
+from helpers.stores import lattice_store
+from helpers.trunks import with_model
+from helpers.weightings import ALL
 from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from trunks import with_model
-from weightings import ALL
 
-from ensemble_mtl import kernels, registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.models import kernels
 from ensemble_mtl.train import recorded
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.state import StackState

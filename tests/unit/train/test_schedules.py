@@ -6,10 +6,10 @@ import warnings
 
 import pytest
 import torch
-from tolerances import ROUNDING, close
+from helpers.tolerances import ROUNDING, close
 from torch.optim import lr_scheduler
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 
 EPOCHS, LR = 40, 0.1
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import both, make, start
-from stores import lattice_store, molecule_store
-from tolerances import ROUNDING, close
+from helpers.problems import both, make, start
+from helpers.stores import lattice_store, molecule_store
+from helpers.tolerances import ROUNDING, close
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.train.loss import task_losses
 from ensemble_mtl.train.step import batches, errors_on, losses_and_gradient, predict, train_epoch, validate
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from problems import CPU, both, make, start
-from stores import lattice_store
-from tolerances import ROUNDING, close
+from helpers.problems import CPU, both, make, start
+from helpers.stores import lattice_store
+from helpers.tolerances import ROUNDING, close
+from helpers.weightings import ALL, needed
 from torch import Tensor
-from weightings import ALL, needed
 
-from ensemble_mtl import registry
-from ensemble_mtl.probes import running
-from ensemble_mtl.probes.forms import ProductForms
-from ensemble_mtl.probes.operator import DenseOperator
-from ensemble_mtl.sections import TrainConfig
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import TrainConfig
+from ensemble_mtl.curvature import running
+from ensemble_mtl.curvature.forms.quadratic import ProductForms
+from ensemble_mtl.curvature.operator import DenseOperator
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.loss import task_losses

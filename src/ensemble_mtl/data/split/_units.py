@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import symmetry
 from ensemble_mtl.data.columns import GraphStore
+from ensemble_mtl.data.graph import FloatArray, IntArray
 from ensemble_mtl.data.split.base import PARTS, Split, SplitOptions
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import FloatArray, IntArray
 
 TRAIN = PARTS.index("train")
 _DECIMALS = 9

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import field_validator
 
-from ensemble_mtl import registry
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import IntArray
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.errors import DataError
+from ensemble_mtl.data.graph import IntArray
 
 PARTS = ("train", "val", "test")
 _SUM_TOLERANCE = 1e-9

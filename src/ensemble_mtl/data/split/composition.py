@@ -8,9 +8,9 @@ import numpy as np
 
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
+from ensemble_mtl.data.graph import FloatArray, IntArray
 from ensemble_mtl.data.split import _units
 from ensemble_mtl.data.split.base import Split, SplitOptions
-from ensemble_mtl.graph import FloatArray, IntArray
 
 
 class Options(SplitOptions):

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
+from ensemble_mtl.core.runtime.rounding import elementwise
 from ensemble_mtl.data.degrees import DegreeStatistics
-from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import apply
 from ensemble_mtl.models.spec import Specs, linear
-from ensemble_mtl.rounding import elementwise
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeInt
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.data.degrees import DegreeStatistics
-from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import named
 from ensemble_mtl.models.spec import Specs, linear
 

@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from ensemble_mtl import registry
-from ensemble_mtl.checked import DISTINCT
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.checked import DISTINCT
+from ensemble_mtl.core.lazy import lazy_import
+from ensemble_mtl.core.runtime.rounding import product
 from ensemble_mtl.data.degrees import DegreeStatistics
-from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import apply, named
 from ensemble_mtl.models.spec import Specs, linear
-from ensemble_mtl.rounding import product
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ensemble_mtl import kernels
     from ensemble_mtl.data.topology import Topology
+    from ensemble_mtl.models import kernels
 else:
     torch = lazy_import("torch")
-    kernels = lazy_import("ensemble_mtl.kernels")
+    kernels = lazy_import("ensemble_mtl.models.kernels")
 
 EDGE_FEATURES = True
 EQUAL_WIDTH = False

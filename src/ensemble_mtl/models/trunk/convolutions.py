@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt, model_validator
 
-from ensemble_mtl import registry
-from ensemble_mtl.checked import Mistake, mistakes
-from ensemble_mtl.components import ConvOptions
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.checked import Mistake, mistakes
+from ensemble_mtl.config.components import ConvOptions
+from ensemble_mtl.config.sections import ModelConfig
+from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.data.degrees import DegreeStatistics
-from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import named
 from ensemble_mtl.models.norm import batch_norm_relu
 from ensemble_mtl.models.spec import Specs, constant, linear, norm, prefixed
 from ensemble_mtl.models.trunk.base import Features
-from ensemble_mtl.sections import ModelConfig
 
 if TYPE_CHECKING:
     import torch

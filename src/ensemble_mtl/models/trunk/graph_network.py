@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
+from ensemble_mtl.config.sections import ModelConfig
+from ensemble_mtl.core.lazy import lazy_import
+from ensemble_mtl.core.runtime.rounding import elementwise
 from ensemble_mtl.data.degrees import DegreeStatistics
-from ensemble_mtl.lazy import lazy_import
 from ensemble_mtl.models.linear import apply, named
 from ensemble_mtl.models.norm import layer_norm
 from ensemble_mtl.models.spec import Specs, lecun, norm, prefixed
 from ensemble_mtl.models.trunk.base import Features
-from ensemble_mtl.rounding import elementwise
-from ensemble_mtl.sections import ModelConfig
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.graph import FloatArray
-from ensemble_mtl.probes.smoothing import smoothed
+from ensemble_mtl.curvature.smoothing import smoothed
+from ensemble_mtl.data.graph import FloatArray
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.figures._spectra import KERNEL
 from ensemble_mtl.report.inputs import WIDE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ensemble_mtl import atomic
+from ensemble_mtl.core.storage import atomic
 from ensemble_mtl.report.figures import _style
 
 _DPI = 200

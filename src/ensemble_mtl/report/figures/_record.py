@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ensemble_mtl.errors import StudyError
+from ensemble_mtl.core.errors import StudyError
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 
 Record = Mapping[str, Any]

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.graph import FloatArray
-from ensemble_mtl.plan import Subset
-from ensemble_mtl.probes import smoothing
+from ensemble_mtl.curvature import smoothing
+from ensemble_mtl.data.graph import FloatArray
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs
-from ensemble_mtl.results import ProbeResult
+from ensemble_mtl.study.plan import Subset
+from ensemble_mtl.study.results import ProbeResult
 
 KERNEL = 0.01
 """Width (standard deviation) of the smoothing kernel, as a share of the panel's spectral range."""

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ensemble_mtl.plan import Subset
 from ensemble_mtl.report.inputs import Layout, ReportInputs
+from ensemble_mtl.study.plan import Subset
 
 INK = "#1f2430"
 MUTED = "#6b7280"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.probes.smoothing import FloatArray, smoothed
+from ensemble_mtl.curvature.smoothing import FloatArray, smoothed
 from ensemble_mtl.report.figures import _record, _style
 from ensemble_mtl.report.figures._spectra import KERNEL
 from ensemble_mtl.report.inputs import Layout, ReportInputs

@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.aggregates import COMPARED
-from ensemble_mtl.graph import FloatArray
-from ensemble_mtl.plan import Subset, label
+from ensemble_mtl.analysis.aggregates import COMPARED
+from ensemble_mtl.data.graph import FloatArray
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs
+from ensemble_mtl.study.plan import Subset, label
 
 TITLE = "Test error over the ensemble"
 ORDER = 20

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.graph import FloatArray
-from ensemble_mtl.plan import label
+from ensemble_mtl.data.graph import FloatArray
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs
+from ensemble_mtl.study.plan import label
 
 TITLE = "Predicted against true"
 ORDER = 10

@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ensemble_mtl.plan import Subset, label
 from ensemble_mtl.report.curves import Curve, curve
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs
+from ensemble_mtl.study.plan import Subset, label
 
 TITLE = "Errors during training"
 ORDER = 45

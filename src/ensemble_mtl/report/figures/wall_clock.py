@@ -6,11 +6,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ensemble_mtl.plan import label
 from ensemble_mtl.report.figures import _style
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.report.table import seconds
 from ensemble_mtl.report.tables import over_stacks
+from ensemble_mtl.study.plan import label
 
 TITLE = "Training wall-clock"
 ORDER = 30

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.train.optimizer import adam
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ensemble_mtl import registry
-from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch

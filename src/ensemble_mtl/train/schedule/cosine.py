@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 from ensemble_mtl.train.schedule import constant
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from ensemble_mtl import registry
-from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch

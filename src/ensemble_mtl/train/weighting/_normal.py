@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from ensemble_mtl.lazy import lazy_import
+from ensemble_mtl.core.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch

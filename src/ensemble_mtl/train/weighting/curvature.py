@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ensemble_mtl import registry
-from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.rounding import elementwise
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
+from ensemble_mtl.core.runtime.rounding import elementwise
 from ensemble_mtl.train.weighting._normal import normalised, row_sums
 
 if TYPE_CHECKING:

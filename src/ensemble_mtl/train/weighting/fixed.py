@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from ensemble_mtl import registry
+from ensemble_mtl.config import registry
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat
 
-from ensemble_mtl import registry
-from ensemble_mtl.lazy import lazy_import
-from ensemble_mtl.rounding import elementwise
+from ensemble_mtl.config import registry
+from ensemble_mtl.core.lazy import lazy_import
+from ensemble_mtl.core.runtime.rounding import elementwise
 
 if TYPE_CHECKING:
     import torch

@@ -6,19 +6,19 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from alloys import graphs
+from helpers.alloys import graphs
+from helpers.stores import lattice_store
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from stores import lattice_store
 
+from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import symmetry
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
+from ensemble_mtl.data.graph import IntArray
 from ensemble_mtl.data.split import _units, composition, random
 from ensemble_mtl.data.split.base import Split
-from ensemble_mtl.errors import DataError
-from ensemble_mtl.graph import IntArray
 
 Weights = tuple[int, int, int]
 WAYS = pytest.mark.parametrize("way", [random, composition], ids=["random", "composition"])

@@ -1,0 +1,1 @@
+"""From the members' results to one summary: means, comparisons, curvature, convergence."""

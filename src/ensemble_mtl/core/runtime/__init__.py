@@ -1,0 +1,1 @@
+"""The running process: its devices, its memory, how it rounds, and what a result was made with."""

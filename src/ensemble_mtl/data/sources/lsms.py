@@ -1,0 +1,165 @@
+"""LSMS-3 text files, one configuration each, in a folder or a tar archive.
+
+The format is that of ``info_evec_out`` (see :mod:`ensemble_mtl.data.sources._lsms_file`); the
+files hold no lattice vectors, so a periodic graph needs the option ``cell``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from ensemble_mtl.config import registry
+from ensemble_mtl.config.components import ConfigPath
+from ensemble_mtl.core.errors import DataError
+from ensemble_mtl.core.units import BOHR_IN_ANGSTROM
+from ensemble_mtl.data.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
+from ensemble_mtl.data.sources import _parallel, _raw_files
+from ensemble_mtl.data.sources._lsms_file import Malformed, Parsed, of_one_size
+from ensemble_mtl.data.sources._mixing import check_symbols, mixing_enthalpy
+
+TARGETS = (
+    TargetInfo("mixing_enthalpy", "graph", "Ry", "total energy less that of the pure elements"),
+    TargetInfo("total_energy", "graph", "Ry"),
+    TargetInfo("band_energy", "graph", "Ry"),
+    TargetInfo("fermi_energy", "graph", "Ry"),
+    TargetInfo("charge_transfer", "node", "e", "electrons on the site less its proton number"),
+    TargetInfo("charge", "node", "e", "electrons on the site"),
+    TargetInfo("magnetic_moment", "node", "μB"),
+)
+_SHOWN_FAULTS = 5
+
+Vector = tuple[float, float, float]
+
+
+def _check_cell(cell: Vector | tuple[Vector, Vector, Vector]) -> Vector | tuple[Vector, Vector, Vector]:
+    vectors = _vectors(cell)
+    if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9:
+        raise ValueError("expected three lengths, or three independent lattice vectors, in bohr")
+    return cell
+
+
+def _vectors(cell: Vector | tuple[Vector, Vector, Vector]) -> FloatArray:
+    values = np.array(cell, dtype=np.float64)
+    return np.diag(values) if values.ndim == 1 else values
+
+
+class Options(registry.Options):
+    """Where the files are and how they are to be read."""
+
+    name: Literal["lsms"] = "lsms"
+    path: ConfigPath
+    """Folder, or tar archive (plain, gz, bz2, xz)."""
+    on_error: Literal["error", "skip"] = "error"
+    """What to do with a malformed file; skipped ones are listed in the report."""
+    cell: Annotated[Vector | tuple[Vector, Vector, Vector], AfterValidator(_check_cell)] | None = None
+    """Lattice of every file in bohr: three lengths, or three vectors as rows."""
+    atoms_per_cell: PositiveInt | None = None
+    """Number of atoms of every file; if left out, the one that most files have."""
+    mixed_cells: bool = False
+    """Whether files may differ in their number of atoms; files cut off between two lines then go unnoticed."""
+    references: Annotated[Mapping[str, float], AfterValidator(check_symbols)] = {}
+    """Symbol -> Ry per atom; overrides the set's own pure configurations."""
+    workers: PositiveInt | None = Field(None, exclude=True)
+    """Processes that parse; by default one per core, at most 8. No part of the study's identity."""
+
+    @model_validator(mode="after")
+    def _one_size_or_several(self) -> Self:
+        if self.mixed_cells and self.atoms_per_cell is not None:
+            raise ValueError("mixed_cells: true and atoms_per_cell exclude each other; leave one of them out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # members' ids are hashes of this; those of studies from before the option must not change
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "mixed_cells" or value}
+
+
+def fingerprint(options: Options) -> dict[str, Any] | None:
+    """What tells whether the raw files are still the same; None if they are not there."""
+    return _raw_files.fingerprint(options.path)
+
+
+def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> SourceData:
+    """All configurations, in natural order of their names.
+
+    Args:
+        options: see :class:`Options`.
+        raw: not used; the files exist already.
+        progress: called with (done, total), in files of a folder or bytes of an archive.
+
+    Raises:
+        DataError: nothing can be read, a file is malformed (under ``error``), or an element
+            has no reference energy.
+    """
+    files = _raw_files.iterate(options.path, progress)
+    found = list(_parallel.outcomes(files, options.path.name, options.atoms_per_cell, options.workers))
+    names = _raw_files.short_names(options.path, [name for name, _ in found])
+    found = [(name, outcome) for name, (_, outcome) in zip(names, found, strict=True)]
+    found.sort(key=lambda outcome: _raw_files.natural(outcome[0]))
+    _check_names(options.path, [name for name, _ in found])
+    good, faults = _sorted_out(options, found)
+    if faults and options.on_error == "error":
+        raise DataError(_summary(faults))
+    if not good:
+        reason = f"all {len(faults)} files are malformed: {faults[0]}" if faults else "holds no files"
+        raise DataError(f"{options.path}: {reason}; expected LSMS files, check data.path")
+    graphs, notes = _graphs(options, good)
+    return SourceData(graphs, TARGETS, faults, notes=notes)
+
+
+def _sorted_out(options: Options, found: list[_parallel.Outcome]) -> tuple[list[tuple[str, Parsed]], list[str]]:
+    """The files that can be used, and ``where: reason`` of all others."""
+    names, outcomes = [name for name, _ in found], [outcome for _, outcome in found]
+    if not options.mixed_cells:
+        outcomes = of_one_size(outcomes)
+    judged = list(zip(names, outcomes, strict=True))
+    good = [(name, outcome) for name, outcome in judged if isinstance(outcome, Parsed)]
+    origin = options.path.name
+    return good, [fault.where(f"{origin}:{name}") for name, fault in judged if isinstance(fault, Malformed)]
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    for one, other in itertools.pairwise(names):
+        if one == other:
+            raise DataError(f"{path}: {one} is in it twice; remove one, so that it is known which counts")
+
+
+def _summary(faults: list[str]) -> str:
+    lines = faults[:_SHOWN_FAULTS]
+    if len(faults) > len(lines):
+        lines.append(f"… and {len(faults) - len(lines)} more malformed files")
+    lines.append(
+        "every file of data.path is read; correct or remove these, or set data.on_error: skip to leave them out"
+    )
+    return "\n".join(lines)
+
+
+def _graphs(options: Options, parsed: list[tuple[str, Parsed]]) -> tuple[list[Graph], list[str]]:
+    names = [name for name, _ in parsed]
+    numbers: list[IntArray] = [entry.atoms[:, 0].astype(np.int64) for _, entry in parsed]
+    energies = np.stack([entry.energies for _, entry in parsed])
+    enthalpy, notes = mixing_enthalpy(names, energies[:, 0], numbers, options.references)
+    by_graph = np.column_stack([enthalpy, energies])
+    cell = None if options.cell is None else _vectors(options.cell) * BOHR_IN_ANGSTROM
+    graph_targets = [info.name for info in TARGETS if info.level == "graph"]
+    graphs = []
+    for index, ((name, entry), z) in enumerate(zip(parsed, numbers, strict=True)):
+        charge = entry.atoms[:, 5]
+        targets = {target: by_graph[index, k : k + 1] for k, target in enumerate(graph_targets)}
+        targets |= {"charge_transfer": charge - z, "charge": charge, "magnetic_moment": entry.atoms[:, 6]}
+        graphs.append(Graph(name, z, entry.atoms[:, 2:5] * BOHR_IN_ANGSTROM, targets, cell))
+    return graphs, notes

@@ -1,0 +1,1 @@
+"""A study on disk: its members, where their files lie, who holds them, and their results."""

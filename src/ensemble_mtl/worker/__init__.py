@@ -1,0 +1,1 @@
+"""What a worker does with a shard: stacks of members, from the data to their results."""
