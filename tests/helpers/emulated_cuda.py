@@ -23,8 +23,8 @@ def emulated() -> Iterator[CountingMode]:
     """Within this context torch has a GPU, ``cuda:0``; afterwards everything is as it was.
 
     Its tensors hold their values in the host's memory (:mod:`helpers.device_tensors`), so numbers are those of the
-    CPU. A training step that is recorded is done anew each time it is replayed, and may then neither wait for the device
-    nor copy from or to the host.
+    CPU. A training step that is recorded is done anew each time it is replayed, and may then neither wait for the
+    device nor copy from or to the host.
     """
     mode = CountingMode()
     with pytest.MonkeyPatch.context() as patch:
