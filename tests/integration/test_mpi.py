@@ -242,7 +242,7 @@ def test_no_epoch_is_begun_after_the_end_of_the_allocation(tmp_path: Path) -> No
 
 JOINED = r"""\
 import os
-from ensemble_mtl.launch import _mpi_world
+from ensemble_mtl.launch.mpi import world as _mpi_world
 
 def noted(load=_mpi_world.load):
     global before

@@ -34,7 +34,7 @@ HEAD_SILENCE_SECONDS = 60.0
 LEAVE_SECONDS = 30.0
 """Rank 0 has a signal too; so long its command may take to checkpoint before the others leave."""
 REJOINS = 3
-_WAIT = "import sys; from ensemble_mtl.launch import _ray_cluster as c; c.wait_for_nodes(*map(int, sys.argv[1:]))"
+_WAIT = "import sys; from ensemble_mtl.launch.ray import cluster as c; c.wait_for_nodes(*map(int, sys.argv[1:]))"
 
 
 def lead(place: Place, command: list[str]) -> int:
