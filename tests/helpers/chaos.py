@@ -1,6 +1,6 @@
 """Kill -9 at random, again and again, until a study is through.
 
-Also a command, for what must run in a namespace of its own: ``python chaos.py STUDY KILLS SEED COMMAND …``.
+Also a command, for what must run in a namespace of its own: ``python -m helpers.chaos STUDY KILLS SEED COMMAND …``.
 """
 
 from __future__ import annotations

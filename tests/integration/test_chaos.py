@@ -17,6 +17,8 @@ from helpers.studies import ENVIRONMENT, call, command, numbers, results, wait_u
 from ensemble_mtl.launch.ray.environment import QUIET
 
 KILLS = 50
+STORM = f"import runpy, sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); "
+STORM += "runpy.run_module('helpers.chaos', run_name='__main__')"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_ray(tmp_path: Path, undisturbed: Path) -> None:
         ray += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=80000000"]
         space.start(*ray, f"--temp-dir={folder}/t", **variables)
         wait_until(lambda: space.call("sh", "-c", "ss -ltn | grep -q :6379").code == 0, every=0.5)
-        storm = [sys.executable, chaos.__file__, root, KILLS, 3, *run]
+        storm = [sys.executable, "-c", STORM, root, KILLS, 3, *run]
         done = space.call(*storm, seconds=3600, **variables)
         assert done.code == 0, done.said()
         killed = json.loads(done.said().splitlines()[-1])
