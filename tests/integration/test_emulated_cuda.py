@@ -174,12 +174,12 @@ class Waits(NamedTuple):
 WAITS = {
     LATTICE: dict.fromkeys(NETWORKS, Waits(step=0, epoch=5, probe=100)),
     MOLECULES: {
-        "cgcnn": Waits(step=14, epoch=19, probe=184),
-        "gatv2": Waits(step=23, epoch=28, probe=211),
+        "cgcnn": Waits(step=14, epoch=19, probe=183),
+        "gatv2": Waits(step=23, epoch=28, probe=210),
         "gin": Waits(step=14, epoch=19, probe=183),
-        "graph_network": Waits(step=13, epoch=18, probe=177),
+        "graph_network": Waits(step=13, epoch=18, probe=176),
         "mfc": Waits(step=16, epoch=21, probe=189),
-        "pna": Waits(step=14, epoch=19, probe=184),
+        "pna": Waits(step=14, epoch=19, probe=183),
         "sage": Waits(step=14, epoch=19, probe=183),
     },
 }
