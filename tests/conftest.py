@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+from helpers import system
 from hypothesis import settings
 
 # One thread, as every worker has: more are slower on small networks, and round otherwise.
@@ -24,3 +25,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Say at the very end what was skipped, and how to have it run."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    if lines := system.summary(reasons):
+        terminalreporter.section("not tested on this machine")
+        for line in lines:
+            terminalreporter.write_line(line)

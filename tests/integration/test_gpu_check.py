@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.system import needs
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.runtime.processes import process_started, wait_for_end
@@ -220,7 +220,7 @@ def test_numbas_stand_in_leaves_functions_as_they_are() -> None:
     assert done.stdout.split() == ["True", "1", "2"]
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@needs("shellcheck")
 def test_the_command_of_the_machine_is_a_sound_script() -> None:
     done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

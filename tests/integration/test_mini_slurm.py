@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from helpers import mini_slurm
 from helpers.studies import alive, wait_until
+from helpers.system import SLURM, needs
+
+pytestmark = needs(*SLURM)
 
 
 @pytest.fixture(scope="module")

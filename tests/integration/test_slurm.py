@@ -11,6 +11,9 @@ import pytest
 from helpers import batch, mini_slurm
 from helpers.batch import BIN, REPOSITORY, SLOW, Environment, endings, jobs, log, submit, wait_for_end, write_site
 from helpers.studies import TINY, Numbers, numbers, wait_until, write
+from helpers.system import SLURM, needs
+
+pytestmark = needs(*SLURM)
 
 
 @pytest.mark.parametrize("launcher", ["array", "mpi"])

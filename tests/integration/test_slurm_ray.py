@@ -10,8 +10,10 @@ from helpers import mini_slurm
 from helpers.batch import BIN, REPOSITORY, Environment, log, write_site
 from helpers.namespace import Namespace, missing
 from helpers.studies import ENVIRONMENT, Numbers, numbers, wait_until, write
+from helpers.system import SLURM, needs
 
 
+@needs(*SLURM)
 @pytest.mark.skipif(bool(missing()), reason=missing())
 def test_ray_has_a_cluster_of_its_own_in_the_allocation(undisturbed: Numbers, tmp_path: Path) -> None:
     """In a namespace, since Ray binds every interface."""

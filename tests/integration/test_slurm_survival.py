@@ -11,6 +11,9 @@ import pytest
 from helpers import batch, mini_slurm
 from helpers.batch import SLOW, Environment, checkpointed, endings, jobs, log, submit, wait_for_end, write_site
 from helpers.studies import kill_trainer, wait_until, write
+from helpers.system import SLURM, needs
+
+pytestmark = needs(*SLURM)
 
 
 def test_time_limit_checkpoints_and_requeues(slurm: Environment, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.system import skip_without
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS = sorted((ROOT / "jobs").iterdir())
@@ -34,6 +35,7 @@ def test_script_is_short_and_calls_the_command_line(path: Path) -> None:
 @pytest.mark.parametrize("path", shell_scripts(), ids=lambda path: path.name)
 def test_script_is_clean_shell(path: Path) -> None:
     subprocess.run(["bash", "-n", path], check=True)
+    skip_without("shellcheck")
     subprocess.run(["shellcheck", "--shell=bash", path], check=True)
 
 
