@@ -17,19 +17,19 @@ def command(study: Study, as_json: bool) -> None:
 
     Members in training get the scheduler's grace period (Slurm: KillWait, often 30 s) to checkpoint.
     """
-    from ensemble_mtl.cluster import submissions as _submissions
+    from ensemble_mtl.cluster import submissions
 
-    submissions = _submissions.load_all(study)
-    rows = _submissions.table(study, submissions)
+    submitted = submissions.load_all(study)
+    rows = submissions.table(study, submitted)
     silent = next((row for row in rows if row["live"] is None), None)
     if silent:
         raise StudyError(f"job {silent['id']} cannot be cancelled from here: {silent['reason']}")
     ended: list[str] = []
-    for one in submissions:
+    for one in submitted:
         # the one that gathers first: it would start when the other ends
         live = [row["id"] for row in reversed(rows) if row["name"] == one.name and row["live"]]
         if live:
-            _submissions.cancel(study, one, live)
+            submissions.cancel(study, one, live)
             ended += live
     if as_json:
         print_json({"study": study.config.name, "directory": str(study.root), "cancelled": ended})

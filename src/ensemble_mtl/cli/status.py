@@ -43,9 +43,9 @@ def command(study: Study, as_json: bool) -> None:
 
 def _jobs(study: Study) -> list[dict[str, Any]]:
     """What the scheduler says of the jobs that were submitted; it is not asked if there are none."""
-    from ensemble_mtl.cluster import submissions as _submissions
+    from ensemble_mtl.cluster import submissions
 
-    return _submissions.table(study, _submissions.load_all(study))
+    return submissions.table(study, submissions.load_all(study))
 
 
 def seconds_left(study: Study, members: list[Member], states: dict[str, State]) -> float | None:

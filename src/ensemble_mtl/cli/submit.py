@@ -37,20 +37,20 @@ def command(
     **given: Any,
 ) -> None:
     """Submit what is missing of CONFIG, and a job that gathers and reports after it; returns at once."""
-    from ensemble_mtl.cluster import submissions as _submissions
+    from ensemble_mtl.cluster import submissions
     from ensemble_mtl.cluster.jobs import Request
 
     site = _site(site_file, scheduler, given)
     _check_array(launcher, array_size, site.max_array)
-    request = Request(study, site, launcher, _submissions.next_name(study, launcher), array_size)
+    request = Request(study, site, launcher, submissions.next_name(study, launcher), array_size)
     if dry_run:
-        _show(_submissions.scripts(request), as_json)
+        _show(submissions.scripts(request), as_json)
         return
     if set(study.states().values()) == {"done"}:
         note(f"{study.root}: every member is done, nothing is submitted; next: {next_step('report')}")
         return
     _tell_of_earlier(study)
-    made = _submissions.submit(request)
+    made = submissions.submit(request)
     if as_json:
         print_json({**asdict(made), "directory": str(study.root), "script": str(study.root / f"jobs/{made.name}.sh")})
         return
@@ -83,9 +83,9 @@ def _show(scripts: dict[str, str], as_json: bool) -> None:
 
 
 def _tell_of_earlier(study: Study) -> None:
-    from ensemble_mtl.cluster import submissions as _submissions
+    from ensemble_mtl.cluster import submissions
 
-    rows = _submissions.table(study, _submissions.load_all(study))
+    rows = submissions.table(study, submissions.load_all(study))
     live = [row["id"] for row in rows if row["live"] and row["what"] != "gather"]
     if live:
         note(f"job {', '.join(live)} of this study waits or runs already; no member is trained twice")

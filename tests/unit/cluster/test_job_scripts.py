@@ -15,7 +15,7 @@ import pytest
 from helpers.submissions import request, text
 from helpers.system import skip_without
 
-from ensemble_mtl.cluster import submissions as _submissions
+from ensemble_mtl.cluster import submissions
 from ensemble_mtl.cluster.jobs import LAUNCHERS, default_elements, gathering
 from ensemble_mtl.config import registry
 
@@ -43,7 +43,7 @@ HOSTILE = [
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("profile", ["laptop", "lsf", "summit", "perlmutter"])
 def test_script_is_the_golden_one(profile: str, launcher: str) -> None:
-    for name, found in _submissions.scripts(request(Path("/studies/quickstart"), launcher, profile=profile)).items():
+    for name, found in submissions.scripts(request(Path("/studies/quickstart"), launcher, profile=profile)).items():
         if name.endswith(".gather.sh") and launcher != "array":
             continue  # the same but for its name
         path = GOLDEN / f"{profile}-{name}"
@@ -57,7 +57,7 @@ def test_script_is_the_golden_one(profile: str, launcher: str) -> None:
 def test_script_is_short_and_clean_shell(path: Path, launcher: str, tmp_path: Path) -> None:
     asked = request(tmp_path / "it's here", launcher, profile=path.stem)
     files = []
-    for name, found in _submissions.scripts(asked).items():
+    for name, found in submissions.scripts(asked).items():
         assert len(found.splitlines()) < 60
         files.append(tmp_path / name)
         files[-1].write_text(found)

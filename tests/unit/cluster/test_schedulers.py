@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.submissions import ROOT, request
 
-from ensemble_mtl.cluster import base
-from ensemble_mtl.cluster import submissions as _submissions
+from ensemble_mtl.cluster import base, submissions
 from ensemble_mtl.config import file as config_file
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.errors import StudyError
@@ -45,7 +44,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 def test_slurm_submits_both_and_the_second_waits_for_the_end(tmp_path: Path, fake: Fake) -> None:
     fake.say("sbatch", "41;cluster\n")
     asked = request(tmp_path / "study", "mpi", scheduler="slurm")
-    made = _submissions.submit(asked)
+    made = submissions.submit(asked)
     assert (made.job, made.gather) == ("41", "41")
     jobs = tmp_path / "study/jobs"
     assert fake.heard("sbatch") == [
@@ -56,29 +55,29 @@ def test_slurm_submits_both_and_the_second_waits_for_the_end(tmp_path: Path, fak
         "--kill-on-invalid-dep=yes",
         str(jobs / "quickstart-mpi-1.gather.sh"),
     ]
-    assert _submissions.load_all(asked.study) == [made]
-    assert _submissions.next_name(asked.study, "mpi") == "quickstart-mpi-2"
+    assert submissions.load_all(asked.study) == [made]
+    assert submissions.next_name(asked.study, "mpi") == "quickstart-mpi-2"
     assert config_file.load(jobs / "quickstart-mpi-1/study.yaml").seeds == asked.study.config.seeds
 
 
 def test_two_submissions_at_once_have_names_of_their_own(tmp_path: Path, fake: Fake) -> None:
     fake.say("sbatch", "41\n")
     asked = request(tmp_path / "study", "mpi", scheduler="slurm")
-    assert [_submissions.submit(asked).name for _ in range(2)] == ["quickstart-mpi-1", "quickstart-mpi-2"]
+    assert [submissions.submit(asked).name for _ in range(2)] == ["quickstart-mpi-1", "quickstart-mpi-2"]
     assert "quickstart-mpi-2/study.yaml" in (tmp_path / "study/jobs/quickstart-mpi-2.sh").read_text()
 
 
 def test_snapshot_plans_the_same_members(tmp_path: Path, fake: Fake) -> None:
     fake.say("sbatch", "41\n")
     asked = request(tmp_path / "study", "array", scheduler="slurm")
-    made = _submissions.submit(asked)
+    made = submissions.submit(asked)
     copy = config_file.load(tmp_path / f"study/jobs/{made.name}/study.yaml")
     assert Study(copy, asked.study.root).members() == asked.study.members()
 
 
 def test_lsf_submits_the_script_on_standard_input(tmp_path: Path, fake: Fake) -> None:
     fake.say("bsub", "Job <12> is submitted to default queue <normal>.\n")
-    made = _submissions.submit(request(tmp_path / "study", "array", scheduler="lsf"))
+    made = submissions.submit(request(tmp_path / "study", "array", scheduler="lsf"))
     assert (made.job, made.gather) == ("12", "12")
     assert fake.heard("bsub") == ["-w", "ended(12)"]
     assert (fake.folder / "bsub.input").read_text() == (tmp_path / f"study/jobs/{made.name}.gather.sh").read_text()
@@ -88,7 +87,7 @@ def test_lsf_submits_the_script_on_standard_input(tmp_path: Path, fake: Fake) ->
 def test_slurm_would_misread_such_a_folder(tmp_path: Path, fake: Fake, name: str) -> None:
     fake.say("sbatch", "41\n")
     with pytest.raises(StudyError, match="in a path as patterns; choose another --out"):
-        _submissions.submit(request(tmp_path / name, "mpi", scheduler="slurm"))
+        submissions.submit(request(tmp_path / name, "mpi", scheduler="slurm"))
     assert not list((tmp_path / name / "jobs").iterdir())
 
 
@@ -97,9 +96,9 @@ def test_refusal_is_passed_on_and_nothing_is_left(tmp_path: Path, fake: Fake, sc
     fake.say(command, "error: invalid partition specified: moon\n", code=1, stream=2)
     asked = request(tmp_path / "study", "mpi", scheduler=scheduler)
     with pytest.raises(StudyError, match="refused: error: invalid partition specified: moon"):
-        _submissions.submit(asked)
+        submissions.submit(asked)
     assert not list((tmp_path / "study/jobs").iterdir())
-    assert not _submissions.load_all(asked.study)
+    assert not submissions.load_all(asked.study)
 
 
 @pytest.mark.parametrize("scheduler", registry.names("cluster"))
@@ -107,7 +106,7 @@ def test_missing_command_says_where_to_go(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
     asked = request(tmp_path / "study", "mpi", scheduler=scheduler)
     with pytest.raises(StudyError, match=r"not found; run this on a login node of the cluster, or use .*--dry-run"):
-        _submissions.submit(asked)
+        submissions.submit(asked)
 
 
 def test_unsubmitted_gather_leaves_the_job_on_record(
@@ -125,8 +124,8 @@ def test_unsubmitted_gather_leaves_the_job_on_record(
 
     monkeypatch.setattr(asked.scheduler, "submit", fail)
     with pytest.raises(StudyError, match=r"job 41 is submitted, but not the one that gathers.*too many jobs"):
-        _submissions.submit(asked)
-    assert [(one.job, one.gather) for one in _submissions.load_all(asked.study)] == [("41", None)]
+        submissions.submit(asked)
+    assert [(one.job, one.gather) for one in submissions.load_all(asked.study)] == [("41", None)]
 
 
 def squeue(*rows: tuple[str, str, str, str]) -> str:
@@ -173,7 +172,7 @@ def test_table_joins_the_elements(tmp_path: Path, fake: Fake) -> None:
     rows = [("41_1", "RUNNING", "2", "None"), ("41_2", "PENDING", "0", "Priority"), ("41_3", "RUNNING", "1", "None")]
     fake.say("squeue", squeue(*rows, ("42", "PENDING", "0", "Dependency")))
     study = submitted(tmp_path)
-    first, second = _submissions.table(study, _submissions.load_all(study))
+    first, second = submissions.table(study, submissions.load_all(study))
     assert (first["id"], first["what"], first["live"]) == ("41", "array", True)
     assert (first["state"], first["reason"], first["restarts"]) == ("2 RUNNING, 1 PENDING", "Priority", 3)
     assert (second["id"], second["what"], second["state"]) == ("42", "gather", "PENDING")
@@ -182,7 +181,7 @@ def test_table_joins_the_elements(tmp_path: Path, fake: Fake) -> None:
 def test_table_says_why_a_scheduler_cannot_be_asked(tmp_path: Path, fake: Fake) -> None:
     fake.say("squeue", "slurm_load_jobs error: Unable to contact slurm controller\n", code=1, stream=2)
     study = submitted(tmp_path)
-    rows = _submissions.table(study, _submissions.load_all(study))
+    rows = submissions.table(study, submissions.load_all(study))
     assert [row["state"] for row in rows] == ["unknown", "unknown"]
     assert "Unable to contact slurm controller" in rows[0]["reason"]
 
@@ -201,7 +200,7 @@ def test_no_heavy_package_is_loaded(tmp_path: Path, arguments: list[str]) -> Non
 def test_no_submission_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("a subprocess"))
     study = request(tmp_path, "array", scheduler="slurm").study
-    assert _submissions.table(study, _submissions.load_all(study)) == []
+    assert submissions.table(study, submissions.load_all(study)) == []
 
 
 def test_damaged_record_is_named(tmp_path: Path) -> None:
@@ -209,7 +208,7 @@ def test_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "jobs/quickstart-array-1/submitted.json"
     path.write_text('{"name": "x"}')
     with pytest.raises(StudyError, match="not a record of a submission"):
-        _submissions.load_all(study)
+        submissions.load_all(study)
 
 
 @pytest.mark.parametrize(
@@ -242,5 +241,5 @@ def test_files_of_a_job_that_may_have_been_taken_are_left(
     (fake.folder / "sbatch").write_text("#!/bin/bash\nexec sleep 60\n")
     monkeypatch.setattr(base.ask, "__defaults__", (None, "", 0.5))
     with pytest.raises(StudyError, match=r"no answer in .* look whether it has taken"):
-        _submissions.submit(request(tmp_path / "study", "array", scheduler="slurm"))
+        submissions.submit(request(tmp_path / "study", "array", scheduler="slurm"))
     assert list((tmp_path / "study/jobs").rglob("study.yaml"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ensemble_mtl.launch import gpus as _gpus
+from ensemble_mtl.launch import gpus
 from ensemble_mtl.launch.base import Shard
 from ensemble_mtl.launch.gpus import gpu_of
 from ensemble_mtl.launch.mpi.desk import Desk
@@ -143,11 +143,11 @@ def test_gpus_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: 
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    monkeypatch.setattr(_gpus, "DEV", tmp_path)
+    monkeypatch.setattr(gpus, "DEV", tmp_path)
     monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0")
-    assert _gpus.gpus_of_host() == found
+    assert gpus.gpus_of_host() == found
     monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0+cpu")
-    assert _gpus.gpus_of_host() == []
+    assert gpus.gpus_of_host() == []
 
 
 @pytest.mark.parametrize(
@@ -162,4 +162,4 @@ def test_gpus_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: 
     ],
 )
 def test_gpus_that_the_environment_names(said: str, found: list[str]) -> None:
-    assert _gpus.usable({"CUDA_VISIBLE_DEVICES": said}, ["0", "1"]) == ("CUDA_VISIBLE_DEVICES", found)
+    assert gpus.usable({"CUDA_VISIBLE_DEVICES": said}, ["0", "1"]) == ("CUDA_VISIBLE_DEVICES", found)
