@@ -83,6 +83,12 @@ def _moved(step: Step, jets: Jets) -> list[Jet]:
     ]
 
 
+def _difference(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if right is None:
+        return left
+    return -right if left is None else left - right
+
+
 def _linear(step: Step, jets: Jets) -> list[Jet]:
     """The same operation on the derivatives, with 0 for every constant term."""
     found = [_linear_channel(step, jets, channel) for channel in (0, 1)]
@@ -114,12 +120,9 @@ def _linear_channel(step: Step, jets: Jets, channel: int) -> Sequence[Tensor | N
 def _added(step: Step, jets: Jets) -> list[Jet]:
     """Of a + b and a − b; constants are many here, and cost nothing."""
     (a, b), shape = step.args, step.outputs[0].shape
-    sign = -1 if "sub" in step.name else 1
-    found = []
-    for left, right in zip(_jet(a, jets), _jet(b, jets), strict=True):
-        total = _sum(left, right if right is None or sign > 0 else -right)
-        found.append(None if total is None else total.expand(shape))
-    return [(found[0], found[1])]
+    join = _difference if "sub" in step.name else _sum
+    first, second = (join(*pair) for pair in zip(_jet(a, jets), _jet(b, jets), strict=True))
+    return [(None if first is None else first.expand(shape), None if second is None else second.expand(shape))]
 
 
 def _constant(step: Step, jets: Jets) -> list[Jet]:
@@ -157,7 +160,10 @@ def _products(function: Any, *terms: tuple[Any, Any, int]) -> Tensor | None:
             total.baddbmm_(left, right, alpha=factor)  # a sum of its own would take a tenth of the time
         else:
             value = function(left, right)
-            total = _sum(total, value if factor == 1 else factor * value)
+            if total is not None:
+                total = torch.add(total, value, alpha=factor)
+            else:
+                total = value if factor == 1 else factor * value
     return total
 
 
@@ -237,6 +243,7 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
     "rsub.Scalar": lambda y, x, value: (-torch.ones_like(x), None),
     "pow.Tensor_Scalar": _power,
     "clamp.default": _clamp,
+    "masked_fill.Scalar": lambda y, x, mask, value: ((~mask).to(x.dtype).expand(x.shape), None),
 }
 """f′ and f″ (None for zero) from y = f(x), x and the options."""
 
@@ -258,7 +265,7 @@ _CONSTANTS = {
     "new_zeros.default", "new_ones.default", "new_full.default", "zeros_like.default",
     "ones_like.default", "full_like.default",
 }  # fmt: skip
-_FILLS = {"constant_pad_nd.default", "masked_fill.Scalar"}
+_FILLS = {"constant_pad_nd.default"}
 """Linear but for a constant, the third argument."""
 
 _RULES: dict[frozenset[str], Rule] = {
