@@ -19,64 +19,17 @@ Source: Goodfellow 2015 (arXiv:1510.01799), here with many rows per example and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from ensemble_mtl.core.runtime.rounding import product
-from ensemble_mtl.curvature.forms.rules import SHAPES
-from ensemble_mtl.curvature.forms.tape import Step, Tape
+from ensemble_mtl.curvature.forms.parameter_uses import NotSeparableError, ParameterUses, Use
+from ensemble_mtl.curvature.forms.tape import Tape
 
-NONE = -1
-"""In place of a parameter's number: a constant."""
-
-
-class NotSeparableError(Exception):
-    """The gradients of single graphs cannot be told from a pass through all of them."""
-
-
-class _Arranged(NamedTuple):
-    """A tensor that consists of parameters, moved and multiplied by constants.
-
-    Attributes:
-        numbers: the number of the parameter in each place; NONE for a constant.
-        factor: what each is multiplied by, of the same shape; None for 1.
-    """
-
-    numbers: Tensor
-    factor: Tensor | None
-
-
-@dataclass
-class _Use:
-    """One parameter tensor in one operation.
-
-    Attributes:
-        step: the operation.
-        tensor: number of the parameter tensor.
-        columns: of the operation's output, those that the tensor makes.
-        outputs: ``[columns]`` which of the tensor's outputs they are.
-        inputs: ``[K]`` which of the tensor's inputs the rows are; None where each parameter stands for itself.
-        rows: the operation's other factor; None for 1.
-        kept: ``[K]`` columns of the rows that meet parameters; None for all.
-        factor: what the parameters are multiplied by before; None for 1.
-        sign: of the term.
-    """
-
-    step: Step
-    tensor: int
-    columns: Tensor
-    outputs: Tensor
-    inputs: Tensor | None
-    rows: Any
-    kept: Tensor | None = None
-    factor: Tensor | None = None
-    sign: int = 1
+__all__ = ["GradientNorms", "NotSeparableError"]
 
 
 class GradientNorms:
@@ -101,13 +54,12 @@ class GradientNorms:
     ) -> None:
         self._tape, self._graph, self._possible_graphs_of_rows = tape, graph, cache(possible_graphs_of_rows)
         self._sizes = [(shape[0], shape[1]) if len(shape) == 2 else (math.prod(shape), 1) for shape in shapes]
-        self._offsets = torch.tensor([0] + [out * fan_in for out, fan_in in self._sizes], device=graph.device).cumsum(0)
-        arranged = self._arranged()
-        self._uses = [use for step in tape.steps for use in self._uses_of(step, arranged)]
+        found = ParameterUses(tape, self._sizes)
+        self._uses = found.uses
         outputs = {id(use.step.outputs[0]) for use in self._uses}
         tape.forget(())
         read = outputs | {id(use.rows) for use in self._uses}
-        self._value, self._values = tape.replay(arranged, read)
+        self._value, self._values = tape.replay(found.places, read)
         self._outputs = {name: self._values[name] for name in outputs}
         self._rows = self._places()
 
@@ -119,100 +71,13 @@ class GradientNorms:
             total += self._squares(tensor, uses, places, deltas)
         return total
 
-    def _arranged(self) -> dict[int, _Arranged]:
-        """Tensors that only move parameters or multiply them by constants, by their ids."""
-        point = self._tape.point
-        numbers = torch.arange(point.shape[1], dtype=torch.int32, device=point.device).expand(point.shape)
-        arranged = {id(point): _Arranged(numbers, None)}
-        dependent = {id(point)}
-        for step in self._tape.steps:
-            own = [id(tensor) for tensor in step.inputs if id(tensor) in dependent]
-            if all(name in arranged for name in own):
-                arranged.update(zip(map(id, step.outputs), _rearranged(step, arranged), strict=False))
-            dependent.update(map(id, step.outputs))
-        return arranged
-
-    def _uses_of(self, step: Step, arranged: dict[int, _Arranged]) -> Iterator[_Use]:
-        met = {id(tensor) for tensor in step.inputs if id(tensor) in arranged and _has_any(arranged[id(tensor)])}
-        if not met or id(step.outputs[0]) in arranged:
-            return
-        known = [arranged[id(arg)] if id(arg) in met else None for arg in step.args]
-        name = step.name.partition(".")[0]
-        if step.kwargs or len(known) != _ARGUMENTS.get(name) or len(met) != sum(code is not None for code in known):
-            raise NotSeparableError(f"parameters in {step.name}")
-        for place, code in enumerate(known):
-            if code is None:
-                continue
-            if name in ("bmm", "baddbmm") and place == len(known) - 1:
-                yield from self._matrix(step, code, step.args[place - 1], arranged)
-            elif name == "bmm" or (name == "baddbmm" and place == 1):
-                raise NotSeparableError("a parameter as the rows of a product")
-            else:
-                rows = _factor(name, place, step.args)
-                if id(rows) in arranged:
-                    raise NotSeparableError("a product of parameters")
-                yield from self._vector(step, code, rows, -1 if name == "sub" and place == 1 else 1)
-
-    def _matrix(self, step: Step, arranged: _Arranged, rows: Tensor, known: dict[int, _Arranged]) -> Iterator[_Use]:
-        """Of parameters ``[M, K, C]``; each column must belong to one output of one tensor."""
-        if id(rows) in known:
-            raise NotSeparableError("a product of parameters")
-        if arranged.factor is not None:
-            raise NotSeparableError("a weight that is multiplied by constants")
-        numbers = arranged.numbers[0]
-        kept = (numbers.amax(1) != NONE).nonzero().flatten()
-        numbers = numbers[kept]
-        tensors = self._tensor_of(numbers[0])
-        for tensor in tensors.unique().tolist():
-            if tensor == NONE:
-                continue
-            columns = (tensors == tensor).nonzero().flatten()
-            fan_in = self._sizes[tensor][1]
-            own = numbers[:, columns] - self._offsets[tensor]
-            outputs, inputs = own[0] // fan_in, own[:, 0] % fan_in
-            if not torch.equal(own, outputs * fan_in + inputs[:, None]):
-                raise NotSeparableError("a weight in another arrangement")
-            yield _Use(step, tensor, columns, outputs, inputs, rows, None if len(kept) == rows.shape[-1] else kept)
-
-    def _vector(self, step: Step, arranged: _Arranged, rows: Any, sign: int) -> Iterator[_Use]:
-        """Of parameters ``[M, 1, …, 1, C or 1]``: the same for every row.
-
-        Rows with a single feature meet the weights of that one as a matrix with one row would.
-        """
-        out, numbers = step.outputs[0], arranged.numbers
-        if (
-            out.dim() < 3
-            or numbers.dim() != out.dim()
-            or any(size != 1 for size in numbers.shape[1:-1])
-            or numbers.shape[-1] not in (1, out.shape[-1])
-        ):
-            raise NotSeparableError("parameters that differ by row")
-        own = numbers[0].flatten().expand(out.shape[-1])
-        tensors = self._tensor_of(own)
-        for tensor in tensors.unique().tolist():
-            if tensor == NONE:
-                continue
-            columns = (tensors == tensor).nonzero().flatten()
-            numbers, (fan_out, fan_in) = own[columns] - self._offsets[tensor], self._sizes[tensor]
-            inputs = numbers % fan_in
-            if min(fan_out, fan_in) > 1 and isinstance(rows, Tensor) and rows.shape[-1] == 1:
-                if arranged.factor is not None or not bool((inputs == inputs[0]).all()):
-                    raise NotSeparableError("a weight in another arrangement")
-                yield _Use(step, tensor, columns, numbers // fan_in, inputs[:1], rows, sign=sign)
-            else:
-                yield _Use(step, tensor, columns, numbers, None, rows, None, arranged.factor, sign)
-
-    def _tensor_of(self, numbers: Tensor) -> Tensor:
-        found = torch.bucketize(numbers.long(), self._offsets, right=True) - 1
-        return torch.where(numbers == NONE, NONE, found)
-
     def _deltas(self, seed: Tensor) -> dict[int, Tensor]:
         """The derivative of Σ seed r with respect to each output that parameters enter, by its id, ``[M, rows, C]``."""
         total = (self._value * seed.to(self._value.dtype)).sum()
         found = torch.autograd.grad(total, list(self._outputs.values()), retain_graph=True, materialize_grads=True)
         return {name: one.flatten(1, -2) for name, one in zip(self._outputs, found, strict=True)}
 
-    def _places(self) -> dict[int, tuple[list[_Use], Tensor]]:
+    def _places(self) -> dict[int, tuple[list[Use], Tensor]]:
         """Of each tensor its uses and, by graph, which of their rows are the graph's, ``[G, most]``, padded."""
         num_graphs = int(self._graph.max()) + 1
         if num_graphs > _EXPONENTS:
@@ -222,7 +87,7 @@ class GradientNorms:
         marks = torch.exp2(torch.arange(num_graphs, device=self._graph.device) - _EXPONENTS // 2)
         plain, marked = self._deltas(weights), self._deltas(weights * marks[self._graph])
         labels = {name: self._labels(delta, marked[name], marks) for name, delta in plain.items()}
-        grouped: dict[int, list[_Use]] = {}
+        grouped: dict[int, list[Use]] = {}
         for use in self._uses:
             grouped.setdefault(use.tensor, []).append(use)
         found = {}
@@ -239,7 +104,7 @@ class GradientNorms:
                 return labels
         raise NotSeparableError("graphs couple")
 
-    def _squares(self, tensor: int, uses: list[_Use], places: Tensor, deltas: list[dict[int, Tensor]]) -> Tensor:
+    def _squares(self, tensor: int, uses: list[Use], places: Tensor, deltas: list[dict[int, Tensor]]) -> Tensor:
         """``[S, M]`` Σ_g ‖Σ x ⊗ δ‖² of one tensor."""
         fan_out, fan_in = self._sizes[tensor] if uses[0].inputs is not None else (math.prod(self._sizes[tensor]), 1)
         x = _by_graph(torch.cat([self._inputs_of(use, fan_in) for use in uses], dim=1), places)
@@ -254,7 +119,7 @@ class GradientNorms:
             terms = (product(columns, d).square() for d in ds)
         return torch.stack([term.double().flatten(1).sum(1) for term in terms])
 
-    def _inputs_of(self, use: _Use, fan_in: int) -> Tensor:
+    def _inputs_of(self, use: Use, fan_in: int) -> Tensor:
         """``[M, rows, fan_in]`` what the tensor's parameters are multiplied by; 1 where each stands for itself."""
         out = use.step.outputs[0]
         if use.inputs is None:
@@ -262,7 +127,7 @@ class GradientNorms:
         rows = self._values.get(id(use.rows), use.rows).detach().expand(len(out), -1, -1)
         return _spread(rows if use.kept is None else rows[..., use.kept], use.inputs, fan_in)
 
-    def _deltas_of(self, use: _Use, deltas: dict[int, Tensor], fan_out: int) -> Tensor:
+    def _deltas_of(self, use: Use, deltas: dict[int, Tensor], fan_out: int) -> Tensor:
         """``[M, rows, fan_out]`` the derivatives with respect to the products."""
         out = use.step.outputs[0]
         delta = deltas[id(out)]
@@ -275,63 +140,8 @@ class GradientNorms:
         return _spread(use.sign * delta[..., use.columns], use.outputs, fan_out)
 
 
-def _has_any(arranged: _Arranged) -> bool:
-    return bool((arranged.numbers != NONE).any())
-
-
-def _rearranged(step: Step, known: dict[int, _Arranged]) -> Sequence[_Arranged]:
-    """Of the step's outputs; nothing where it does more than to move parameters or to multiply them by constants."""
-    if step.name == "mul.Tensor":
-        return _multiplied(step, known)
-    if step.name not in _MOVING:
-        return ()
-
-    def moved(of_tensor: Callable[[Tensor], Tensor], fill: float) -> list[Tensor]:
-        args = tree_map(lambda leaf: of_tensor(leaf) if isinstance(leaf, Tensor) else leaf, step.args)
-        found = step.function(*args[:2], fill) if step.name == _PAD else step.function(*args, **step.kwargs)
-        return [found] if isinstance(found, Tensor) else list(found)
-
-    def number(leaf: Tensor) -> Tensor:
-        if id(leaf) in known:
-            return known[id(leaf)].numbers
-        return torch.full((), NONE, dtype=torch.int32, device=leaf.device).expand(leaf.shape)
-
-    def factor(leaf: Tensor) -> Tensor:
-        own = known[id(leaf)].factor if id(leaf) in known else None
-        return leaf.new_ones(()).expand(leaf.shape) if own is None else own
-
-    plain = all(known[id(leaf)].factor is None for leaf in step.inputs if id(leaf) in known)
-    factors = [None] * len(step.outputs) if plain else moved(factor, 1.0)
-    return [_Arranged(*pair) for pair in zip(moved(number, NONE), factors, strict=True)]
-
-
-def _multiplied(step: Step, known: dict[int, _Arranged]) -> Sequence[_Arranged]:
-    """Of parameters ``[M, P]`` times constants, one for each of them; with an axis of rows, the factors are rows."""
-    (out,) = step.outputs
-    ours = [arg for arg in step.args if id(arg) in known]
-    if len(ours) != 1 or out.dim() != 2 or ours[0].shape != out.shape:
-        return ()
-    (other,) = (arg for arg in step.args if arg is not ours[0])
-    former = known[id(ours[0])]
-    factor = (out.new_ones(()) if former.factor is None else former.factor) * other
-    return [_Arranged(former.numbers, factor.expand(out.shape))]
-
-
 _EXPONENTS = 64
 """Marks are powers of two, half of them below 1; they round nothing unless something leaves the range of floats."""
-
-_PAD = "constant_pad_nd.default"
-_MOVING = SHAPES - {"gather.default", "index_select.default", "take.default"} | {_PAD}
-"""What may be done to parameters before they are used; not by the numbers in another tensor."""
-
-_ARGUMENTS = {"bmm": 2, "baddbmm": 3, "mul": 2, "add": 2, "sub": 2, "addcmul": 3}
-
-
-def _factor(name: str, place: int, args: Sequence[Any]) -> Any:
-    """What the parameters at this place are multiplied by; None for 1."""
-    if name == "mul":
-        return args[1 - place]
-    return args[3 - place] if name == "addcmul" and place else None
 
 
 def _agree(plain: Tensor, marked: Tensor, marks: Tensor) -> bool:
