@@ -61,7 +61,7 @@ def hessian(matrix: Tensor, seed: int) -> HessianOperator:
 
 
 def density(name: str, operator: HessianOperator, steps: int, runs: int, seed: int) -> Density:
-    """By the estimator ``name`` of ``probes/density`` with its default options."""
+    """By the estimator ``name`` of ``curvature/density`` with its default options."""
     module = registry.load("curvature.density", name)
     generator = torch.Generator().manual_seed(stream_seed("quadratic density", seed))
     found: Density = module.estimate(module.Options(), steps, runs, operator, generator)

@@ -111,7 +111,7 @@ def test_forms_of_all_tasks_are_those_of_products(conv, kind):
     point, graphs, tasks = shared(problem, state), torch.arange(6), ["H", "C"]
     operators = [HessianOperator(measure.shared_losses(problem, state, task, graphs), point) for task in tasks]
     found = measure.all_forms(problem, state, tasks, graphs)
-    assert isinstance(found, forms.JetForms), "an operation of this convolution has no rule in probes/jet_rules.py"
+    assert isinstance(found, forms.JetForms), "an operation of this convolution has no rule in curvature/forms/rules.py"
     v = random_like(point)
     expected = forms.ProductForms(operators).quadratic_forms(v)
     close(found.quadratic_forms(v), expected, rtol=DERIVATIVE)

@@ -52,7 +52,8 @@ class GradientNorms:
         graph: Tensor,
         possible_graphs_of_rows: Callable[[int], Sequence[Tensor]],
     ) -> None:
-        self._tape, self._graph, self._possible_graphs_of_rows = tape, graph, cache(possible_graphs_of_rows)
+        self._tape = tape  # which holds the tensors whose ids are names below
+        self._graph, self._possible_graphs_of_rows = graph, cache(possible_graphs_of_rows)
         self._sizes = [(shape[0], shape[1]) if len(shape) == 2 else (math.prod(shape), 1) for shape in shapes]
         found = ParameterUses(tape, self._sizes)
         self._uses = found.uses

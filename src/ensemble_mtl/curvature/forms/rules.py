@@ -1,7 +1,7 @@
 """What each operation makes of the derivatives of its inputs, see :mod:`ensemble_mtl.curvature.forms.jets`.
 
 A name stands in one table: linear operations, products, elementwise functions with f′ and f″, …
-``tests/unit/probes/test_jets.py`` checks every rule against double backward.
+``tests/unit/curvature/test_jets.py`` checks every rule against double backward.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rule_of(step: Step) -> Rule:
 
 
 def read_by(rule: Rule, step: Step) -> Iterable[Tensor]:
-    """Tensors whose values, not shapes alone, are read later: by the rule, and of a product by ``gradient_norms``."""
+    """Tensors whose values, not shapes alone, the rule reads at every pass."""
     if rule is _elementwise:  # a derivative may be the output itself
         return [derivative for derivative in step.derivatives or () if derivative is not None]
     if rule in (_linear, _moved, _constant, _added):
