@@ -7,7 +7,7 @@ import io
 from matplotlib.figure import Figure
 
 from benchmarks.training_table import PEER, Measured
-from ensemble_mtl.report.figures._style import MUTED, style
+from ensemble_mtl.report.figures.look import MUTED, style
 
 COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#8C6D00")
 STACK = "stack of "

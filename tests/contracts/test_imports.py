@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src/ensemble_mtl"
 
 ALLOWED = {
     "adios2": ["core/storage/bp.py"],
-    "numba": ["models/kernels/_loops.py"],
+    "numba": ["models/kernels/compiled_loops.py"],
     "spglib": ["data/symmetry.py"],
     "matplotlib": ["report/drawing.py", "report/figures/*.py", "reproduce/*.py"],
     "jinja2": ["report/html.py"],
@@ -19,7 +19,7 @@ ALLOWED = {
     "scipy": ["data/neighbors.py", "analysis/statistics.py", "report/figures/*.py"],
     "mpi4py": ["launch/mpi/*.py"],
     "ray": ["launch/ray/*.py"],
-    "rdkit": ["data/sources/_smiles_molecule.py"],
+    "rdkit": ["data/sources/smiles_molecule.py"],
     "rich": ["cli/progress.py", "report/table.py", "report/tables.py"],
 }
 FORBIDDEN = ("pickle", "dill", "cloudpickle", "shelve", "marshal")

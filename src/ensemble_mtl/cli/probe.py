@@ -138,15 +138,15 @@ def _write(found: Reprobed, out: Path | None, figure: Path | None) -> None:
 
 
 def _draw(found: Reprobed, path: Path) -> None:
-    from ensemble_mtl.report.figures import _density, _file, _style
+    from ensemble_mtl.report.figures import figure_file, look, overlaid_densities
 
     order: Callable[[str], int] = list(found.study.config.tasks).index
-    drawn = _density.draw(
+    drawn = overlaid_densities.draw(
         {probe.task: (probe.nodes, probe.weights) for probe in found.probes},
-        {probe.task: _style.color(order(probe.task)) for probe in found.probes},
+        {probe.task: look.color(order(probe.task)) for probe in found.probes},
         found.probes[0].num_parameters,
         synthetic=found.synthetic,
     )
     if drawn is None:
         raise StudyError(f"{path}: not drawn, since no eigenvalue of this member is finite")
-    _file.write(drawn, path)
+    figure_file.write(drawn, path)

@@ -89,10 +89,10 @@ def _kind(field: FieldInfo) -> dict[str, Any]:
 
 def _write(found: Any, folder: Path, name: str, suffixes: tuple[str, ...]) -> None:
     from ensemble_mtl.core.storage import atomic
-    from ensemble_mtl.report.figures import _file
+    from ensemble_mtl.report.figures import figure_file
 
     paths = [folder / f"{name}{suffix}" for suffix in suffixes]
     for path in paths:
-        _file.write(found.figure, path)
+        figure_file.write(found.figure, path)
     atomic.write_json(folder / f"{name}.json", found.record)
     note(f"wrote {', '.join(map(str, paths))} and {folder / f'{name}.json'}")

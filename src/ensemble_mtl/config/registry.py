@@ -2,8 +2,7 @@
 
 ``conv: pna`` is ``ensemble_mtl/models/conv/pna.py``. No list is kept anywhere; dropping
 a file into the package is enough, and the contract tests find it by themselves.
-Modules whose name starts with an underscore, ``base``, and those that the package lists as ``NOT_EXTENSIONS`` are no
-extensions.
+``base`` and the modules that the package lists as ``NOT_EXTENSIONS`` are no extensions.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def _names(package: str) -> list[str]:
     family = importlib.import_module(f"{ROOT}.{package}")
     others = {"base", *getattr(family, "NOT_EXTENSIONS", ())}
     modules = (module.name for module in pkgutil.iter_modules(family.__path__))
-    return sorted(name for name in modules if name not in others and not name.startswith("_"))
+    return sorted(name for name in modules if name not in others)
 
 
 def load(package: str, name: str) -> Any:

@@ -57,9 +57,9 @@ def drawings(inputs: ReportInputs) -> list[Drawing]:
 
 
 def _drawing(module: ModuleType, name: str, inputs: ReportInputs) -> Drawing | None:
-    from ensemble_mtl.report.figures import _style
+    from ensemble_mtl.report.figures import look
 
-    with _style.style():
+    with look.style():
         wide, narrow = module.draw(inputs, WIDE), module.draw(inputs, NARROW)
         if wide is None or narrow is None:
             return None
@@ -68,9 +68,9 @@ def _drawing(module: ModuleType, name: str, inputs: ReportInputs) -> Drawing | N
 
 
 def _svg(figure: Figure, inputs: ReportInputs) -> bytes:
-    from ensemble_mtl.report.figures import _style
+    from ensemble_mtl.report.figures import look
 
-    _style.stamp(figure, inputs)
+    look.stamp(figure, inputs)
     content = io.BytesIO()
     # no date: the same study gives the same bytes
     figure.savefig(content, format="svg", dpi=_RASTER_DPI, metadata={"Date": None, "Creator": None})

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ensemble_mtl.curvature.lanczos import Density
     from ensemble_mtl.report import inputs
     from ensemble_mtl.report.figures import appendix_e as _figure
-    from ensemble_mtl.reproduce import _quadratic
+    from ensemble_mtl.reproduce import quadratic_loss
 else:
-    _quadratic = lazy_import("ensemble_mtl.reproduce._quadratic")
+    quadratic_loss = lazy_import("ensemble_mtl.reproduce.quadratic_loss")
     inputs = lazy_import("ensemble_mtl.report.inputs")
     _figure = lazy_import("ensemble_mtl.report.figures.appendix_e")
 
@@ -51,7 +51,7 @@ class Options(registry.Options):
 class _Estimates:
     """What was computed, before it is told."""
 
-    exact: _quadratic.Exact
+    exact: quadratic_loss.Exact
     densities: dict[str, Density]
     hutchinson: TraceEstimate
     found: Found
@@ -80,15 +80,15 @@ def compute(options: Options) -> Reproduced:
 
 
 def _estimates(options: Options) -> _Estimates:
-    matrix = _quadratic.symmetric_gaussian(options.size, options.seed)
-    exact = _quadratic.Exact.of(matrix)
-    operator = _quadratic.hessian(matrix, options.seed)
+    matrix = quadratic_loss.symmetric_gaussian(options.size, options.seed)
+    exact = quadratic_loss.Exact.of(matrix)
+    operator = quadratic_loss.hessian(matrix, options.seed)
     quadrature, deflated = (
-        _quadratic.density(name, operator, options.steps, options.starts, options.seed)
+        quadratic_loss.density(name, operator, options.steps, options.starts, options.seed)
         for name in ("quadrature", "deflated")
     )
-    hutchinson = _quadratic.hutchinson(operator, options.samples, options.seed)
-    beside = _quadratic.deflated(operator, deflated, options.samples, options.seed)
+    hutchinson = quadratic_loss.hutchinson(operator, options.samples, options.seed)
+    beside = quadratic_loss.deflated(operator, deflated, options.samples, options.seed)
     found = {
         "exact": {
             "trace": exact.trace,
@@ -114,7 +114,7 @@ def _trace(value: float, sem: float, samples: int, exact: float) -> Found:
     return {"value": value, "sem": sem, "samples": samples, "deviation": deviation}
 
 
-def _spectrum(density: Density, exact: _quadratic.Exact) -> Found:
+def _spectrum(density: Density, exact: quadratic_loss.Exact) -> Found:
     nodes = density.nodes[density.weights > 0]
     norm, sem, _ = density.frobenius()
     return {
@@ -122,7 +122,7 @@ def _spectrum(density: Density, exact: _quadratic.Exact) -> Found:
         "frobenius_sem": float(sem) if math.isfinite(float(sem)) else None,
         "eig_min": float(nodes.min()),
         "eig_max": float(nodes.max()),
-        "wasserstein": _quadratic.distance(density, exact),
+        "wasserstein": quadratic_loss.distance(density, exact),
         "products": density.num_products,
     }
 

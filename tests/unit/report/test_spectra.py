@@ -11,8 +11,8 @@ import pytest
 from helpers import fake_study
 
 from ensemble_mtl.analysis import gather
-from ensemble_mtl.report.figures import _spectra, spectra, spectra_zoom
-from ensemble_mtl.report.figures._spectra import KERNEL, REACH, density, full_window, smoothed, zoom_window
+from ensemble_mtl.report.figures import spectra, spectra_zoom, spectral_panels
+from ensemble_mtl.report.figures.spectral_panels import KERNEL, REACH, density, full_window, smoothed, zoom_window
 from ensemble_mtl.report.inputs import NARROW, WIDE, ReportInputs
 from ensemble_mtl.study import results
 from ensemble_mtl.study.results import ProbeResult
@@ -89,9 +89,9 @@ def test_of_many_snapshots_five_are_shown_and_the_others_named(
     found: ReportInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every: dict[int | str, dict] = {epoch: {"H": [TWO_STARTS]} for epoch in (0, 1, 2, 4, 8, 16)}
-    monkeypatch.setattr(_spectra, "rows", lambda _: {"alone": {**every, "end": {"H": [TWO_STARTS]}}})
-    assert _spectra.snapshots(_spectra.rows(found)) == [0, 2, 4, 8, "end"]
-    assert "Left out for room: epochs 1, 16." in _spectra.caption(found)
+    monkeypatch.setattr(spectral_panels, "rows", lambda _: {"alone": {**every, "end": {"H": [TWO_STARTS]}}})
+    assert spectral_panels.snapshots(spectral_panels.rows(found)) == [0, 2, 4, 8, "end"]
+    assert "Left out for room: epochs 1, 16." in spectral_panels.caption(found)
 
 
 def test_a_probe_without_a_finite_node_is_left_out(tmp_path: Path) -> None:
@@ -100,5 +100,5 @@ def test_a_probe_without_a_finite_node_is_left_out(tmp_path: Path) -> None:
         made = fake_study.finish(study, member)
         lost = [replace(p, nodes=p.nodes * np.nan) if p.task == "H" else p for p in made.probes]
         results.write(study.folder(member), replace(made, probes=lost))
-    rows = _spectra.rows(ReportInputs(study, gather.gather(study)))
+    rows = spectral_panels.rows(ReportInputs(study, gather.gather(study)))
     assert {*rows["together"][0]} == {"C", "M"}

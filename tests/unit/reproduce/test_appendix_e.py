@@ -12,7 +12,7 @@ from helpers.commands import call
 from helpers.tolerances import ROUNDING, close
 
 from ensemble_mtl.report.figures import appendix_e as figure
-from ensemble_mtl.reproduce import _quadratic, appendix_e
+from ensemble_mtl.reproduce import appendix_e, quadratic_loss
 from ensemble_mtl.reproduce.base import Reproduced
 
 SMALL = ("--size", 60, "--samples", 20, "--steps", 15)
@@ -24,7 +24,7 @@ def published() -> Reproduced:
 
 
 def test_the_exact_figures_are_numpy_s(published: Reproduced) -> None:
-    matrix = _quadratic.symmetric_gaussian(1000, 0).numpy()
+    matrix = quadratic_loss.symmetric_gaussian(1000, 0).numpy()
     assert np.array_equal(matrix, matrix.T)
     # ½ (B + Bᵀ): variance 1 on the diagonal, ½ off it; their estimates are off by √(2/1000) and √(4/1000²)
     assert np.var(np.diag(matrix)) == pytest.approx(1.0, rel=3 * 0.045)
@@ -38,8 +38,8 @@ def test_the_exact_figures_are_numpy_s(published: Reproduced) -> None:
 
 
 def test_the_products_are_those_of_the_loss() -> None:
-    matrix = _quadratic.symmetric_gaussian(40, 3)
-    operator = _quadratic.hessian(matrix, 3)
+    matrix = quadratic_loss.symmetric_gaussian(40, 3)
+    operator = quadratic_loss.hessian(matrix, 3)
     v = torch.randn(1, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     close(operator.matvec(v), v @ matrix, rtol=ROUNDING)
 
@@ -53,7 +53,7 @@ def test_the_trace_lies_within_three_standard_errors(published: Reproduced) -> N
     assert found["value"] == pytest.approx(samples.mean(), rel=1e-9)
     assert len(samples) == found["samples"] == 500
     # 2 Σ_{i≠j} A_ij² / n, whose estimate from 500 samples has a relative standard error of 3 %
-    matrix = _quadratic.symmetric_gaussian(1000, 0).numpy()
+    matrix = quadratic_loss.symmetric_gaussian(1000, 0).numpy()
     variance = 2 * (np.square(matrix).sum() - np.square(np.diag(matrix)).sum())
     assert found["sem"] == pytest.approx(np.sqrt(variance / 500), rel=4 * 0.032)
     beside = published.record["deflated"]["trace"]
@@ -63,8 +63,8 @@ def test_the_trace_lies_within_three_standard_errors(published: Reproduced) -> N
 def test_the_deviation_is_measured_in_true_standard_errors() -> None:
     off = []
     for seed in range(60):
-        matrix = _quadratic.symmetric_gaussian(40, seed)
-        found = _quadratic.hutchinson(_quadratic.hessian(matrix, seed), 60, seed)
+        matrix = quadratic_loss.symmetric_gaussian(40, seed)
+        found = quadratic_loss.hutchinson(quadratic_loss.hessian(matrix, seed), 60, seed)
         off.append((float(found.mean) - float(matrix.trace())) / float(found.sem))
     assert abs(np.mean(off)) < 4 / 60**0.5
     assert 0.7 < np.std(off) < 1.4  # ± 4 standard errors of a standard deviation from 60
@@ -114,8 +114,10 @@ def test_the_command_leaves_figure_and_numbers(tmp_path: Path) -> None:
 
 
 def test_a_wrong_hessian_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = _quadratic.hessian
-    monkeypatch.setattr(_quadratic, "hessian", lambda a, seed: right(a + 5 * torch.eye(len(a), dtype=a.dtype), seed))
+    right = quadratic_loss.hessian
+    monkeypatch.setattr(
+        quadratic_loss, "hessian", lambda a, seed: right(a + 5 * torch.eye(len(a), dtype=a.dtype), seed)
+    )
     code, out, _ = call("appendix-e", *SMALL, "--out", tmp_path)
     assert code == 1
     assert "does not agree" in out

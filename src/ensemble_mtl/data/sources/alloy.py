@@ -3,7 +3,7 @@
 It needs no download and runs the whole path from raw text on. Energy, charge transfer and
 magnetic moment are coupled as in iron-platinum, but they are a model's numbers and say
 nothing about a real alloy; every result made from them is marked synthetic. The equations
-stand in :mod:`ensemble_mtl.data.sources._alloy_model`.
+stand in :mod:`ensemble_mtl.data.sources.alloy_model`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ensemble_mtl.core.elements import PROTON_NUMBERS
 from ensemble_mtl.core.storage import atomic, folders
 from ensemble_mtl.data.graph import FloatArray, IntArray, SourceData
 from ensemble_mtl.data.sources import lsms
-from ensemble_mtl.data.sources._alloy_model import Hamiltonian, Lattice, Solution, lattice, solve
-from ensemble_mtl.data.sources._raw_files import Progress
+from ensemble_mtl.data.sources.alloy_model import Hamiltonian, Lattice, Solution, lattice, solve
+from ensemble_mtl.data.sources.raw_files import Progress
 
 FORMAT = 1
 """Raised when the same options would give other files."""

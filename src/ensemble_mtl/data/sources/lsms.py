@@ -1,6 +1,6 @@
 """LSMS-3 text files, one configuration each, in a folder or a tar archive.
 
-The format is that of ``info_evec_out`` (see :mod:`ensemble_mtl.data.sources._lsms_file`); the
+The format is that of ``info_evec_out`` (see :mod:`ensemble_mtl.data.sources.lsms_file`); the
 files hold no lattice vectors, so a periodic graph needs the option ``cell``.
 """
 
@@ -26,9 +26,9 @@ from ensemble_mtl.config.components import ConfigPath
 from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.core.units import BOHR_IN_ANGSTROM
 from ensemble_mtl.data.graph import FloatArray, Graph, IntArray, SourceData, TargetInfo
-from ensemble_mtl.data.sources import _parallel, _raw_files
-from ensemble_mtl.data.sources._lsms_file import Malformed, Parsed, of_one_size
-from ensemble_mtl.data.sources._mixing import check_symbols, mixing_enthalpy
+from ensemble_mtl.data.sources import parallel, raw_files
+from ensemble_mtl.data.sources.lsms_file import Malformed, Parsed, of_one_size
+from ensemble_mtl.data.sources.mixing import check_symbols, mixing_enthalpy
 
 TARGETS = (
     TargetInfo("mixing_enthalpy", "graph", "Ry", "total energy less that of the pure elements"),
@@ -90,10 +90,10 @@ class Options(registry.Options):
 
 def fingerprint(options: Options) -> dict[str, Any] | None:
     """What tells whether the raw files are still the same; None if they are not there."""
-    return _raw_files.fingerprint(options.path)
+    return raw_files.fingerprint(options.path)
 
 
-def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> SourceData:
+def read(options: Options, *, raw: Path, progress: raw_files.Progress) -> SourceData:
     """All configurations, in natural order of their names.
 
     Args:
@@ -105,11 +105,11 @@ def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> Sourc
         DataError: nothing can be read, a file is malformed (under ``error``), or an element
             has no reference energy.
     """
-    files = _raw_files.iterate(options.path, progress)
-    found = list(_parallel.outcomes(files, options.path.name, options.atoms_per_cell, options.workers))
-    names = _raw_files.short_names(options.path, [name for name, _ in found])
+    files = raw_files.iterate(options.path, progress)
+    found = list(parallel.outcomes(files, options.path.name, options.atoms_per_cell, options.workers))
+    names = raw_files.short_names(options.path, [name for name, _ in found])
     found = [(name, outcome) for name, (_, outcome) in zip(names, found, strict=True)]
-    found.sort(key=lambda outcome: _raw_files.natural(outcome[0]))
+    found.sort(key=lambda outcome: raw_files.natural(outcome[0]))
     _check_names(options.path, [name for name, _ in found])
     good, faults = _sorted_out(options, found)
     if faults and options.on_error == "error":
@@ -121,7 +121,7 @@ def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> Sourc
     return SourceData(graphs, TARGETS, faults, notes=notes)
 
 
-def _sorted_out(options: Options, found: list[_parallel.Outcome]) -> tuple[list[tuple[str, Parsed]], list[str]]:
+def _sorted_out(options: Options, found: list[parallel.Outcome]) -> tuple[list[tuple[str, Parsed]], list[str]]:
     """The files that can be used, and ``where: reason`` of all others."""
     names, outcomes = [name for name, _ in found], [outcome for _, outcome in found]
     if not options.mixed_cells:

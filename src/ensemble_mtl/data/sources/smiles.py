@@ -19,8 +19,8 @@ from ensemble_mtl.config import registry
 from ensemble_mtl.config.components import ConfigPath
 from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data.graph import Bonds, FloatArray, Graph, SourceData, TargetInfo
-from ensemble_mtl.data.sources import _parallel, _raw_files, _smiles_molecule, _smiles_table
-from ensemble_mtl.data.sources._smiles_molecule import KINDS, Molecule
+from ensemble_mtl.data.sources import parallel, raw_files, smiles_molecule, smiles_table
+from ensemble_mtl.data.sources.smiles_molecule import KINDS, Molecule
 
 GIVES_BONDS = True
 SERIAL_MOLECULES = 20_000
@@ -45,7 +45,7 @@ def _units(value: Any) -> Any:
 
 
 def _check_condition(text: str) -> str:
-    _smiles_table.condition(text)
+    smiles_table.condition(text)
     return text
 
 
@@ -83,7 +83,7 @@ class _Entry(NamedTuple):
 
 def fingerprint(options: Options) -> dict[str, int] | None:
     """What tells whether the file is still the same; None if it is not there."""
-    return _raw_files.fingerprint(options.path)
+    return raw_files.fingerprint(options.path)
 
 
 def declared(options: Options) -> tuple[TargetInfo, ...]:
@@ -91,7 +91,7 @@ def declared(options: Options) -> tuple[TargetInfo, ...]:
     return tuple(TargetInfo(name, "graph", unit) for name, unit in options.targets.items())
 
 
-def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> SourceData:
+def read(options: Options, *, raw: Path, progress: raw_files.Progress) -> SourceData:
     """The molecules in the file's order, named by line and SMILES.
 
     Args:
@@ -104,7 +104,7 @@ def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> Sourc
             malformed row (under ``error``), or no row is left.
     """
     chosen = list(dict.fromkeys([options.smiles, *options.targets, *options.keep]))
-    table = _smiles_table.read(options.path, chosen)
+    table = smiles_table.read(options.path, chosen)
     _refuse_repeated(options, table)
     entries, faults, dropped = _entries(options, table, chosen)
     graphs, kinds, unreadable = _graphs(options, entries, progress)
@@ -119,7 +119,7 @@ def read(options: Options, *, raw: Path, progress: _raw_files.Progress) -> Sourc
     return SourceData(graphs, declared(options), told, notes=notes, bond_kinds=kinds)
 
 
-def _refuse_repeated(options: Options, table: _smiles_table.Table) -> None:
+def _refuse_repeated(options: Options, table: smiles_table.Table) -> None:
     for column in table.repeated:
         if column in (options.smiles, *options.keep) or (column in options.targets and options.duplicates == "error"):
             how = "with other values" if column in table.unequal else "with the same values"
@@ -130,17 +130,17 @@ def _refuse_repeated(options: Options, table: _smiles_table.Table) -> None:
 
 
 def _entries(
-    options: Options, table: _smiles_table.Table, chosen: list[str]
+    options: Options, table: smiles_table.Table, chosen: list[str]
 ) -> tuple[list[_Entry], list[Fault], Counter[str]]:
     """Rows that are kept, faults, and how many rows fail each condition."""
-    conditions = {column: _smiles_table.condition(text) for column, text in options.keep.items()}
+    conditions = {column: smiles_table.condition(text) for column, text in options.keep.items()}
     numeric = [(column, chosen.index(column)) for column in dict.fromkeys([*options.keep, *options.targets])]
     entries, faults, dropped = [], list(table.faults), Counter[str]()
     for line, fields in table.rows:
         values = {}
         try:
             for column, k in numeric:
-                values[column] = _smiles_table.number(fields[k], options.missing)
+                values[column] = smiles_table.number(fields[k], options.missing)
         except ValueError as error:
             faults.append((line, f"column {column}: {error}"))
             continue
@@ -153,13 +153,13 @@ def _entries(
 
 
 def _graphs(
-    options: Options, entries: list[_Entry], progress: _raw_files.Progress
+    options: Options, entries: list[_Entry], progress: raw_files.Progress
 ) -> tuple[list[Graph], tuple[str, ...], list[Fault]]:
     """Molecules that can be read, the kinds of bonds to which theirs refer, and faults of the others."""
-    work = partial(_smiles_molecule.parse, options.hydrogens)
+    work = partial(smiles_molecule.parse, options.hydrogens)
     texts = [entry.smiles for entry in entries]
     sizes = (SERIAL_MOLECULES, _CHUNK)
-    molecules = _parallel.in_order(texts, work, options.path.name, options.workers, sizes)
+    molecules = parallel.in_order(texts, work, options.path.name, options.workers, sizes)
     graphs, kinds, faults = [], list(KINDS), []
     for done, (entry, found) in enumerate(zip(entries, molecules, strict=True), start=1):
         if isinstance(found, str):
@@ -178,7 +178,7 @@ def _graph(options: Options, entry: _Entry, found: Molecule, kinds: list[str]) -
     return Graph(name, found.numbers, None, targets, bonds=Bonds(found.edge_index, kind))
 
 
-def _notes(options: Options, table: _smiles_table.Table, dropped: Counter[str]) -> list[str]:
+def _notes(options: Options, table: smiles_table.Table, dropped: Counter[str]) -> list[str]:
     notes = []
     if options.keep:
         each = ", ".join(f"{column} {text}: {dropped[column]}" for column, text in options.keep.items())

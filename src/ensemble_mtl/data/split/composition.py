@@ -9,7 +9,7 @@ import numpy as np
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
 from ensemble_mtl.data.graph import FloatArray, IntArray
-from ensemble_mtl.data.split import _units
+from ensemble_mtl.data.split import dealing
 from ensemble_mtl.data.split.base import Split, SplitOptions
 
 
@@ -29,18 +29,18 @@ def split(store: GraphStore, options: Options, seed: int) -> Split:
     Raises:
         DataError: a part would be empty, or graphs cannot be grouped as asked.
     """
-    stream = _units.random_stream(seed)
-    return _units.assemble(parts(store, options, stream), options, stream)
+    stream = dealing.random_stream(seed)
+    return dealing.assemble(parts(store, options, stream), options, stream)
 
 
 def parts(store: GraphStore, options: Options, stream: np.random.Generator) -> IntArray:
     """``[G]`` part (0 train, 1 val, 2 test) of each graph; val and test may be empty."""
-    groups = _units.group_of(store, options)
+    groups = dealing.group_of(store, options)
     members = compositions(store).members()
     divided = [own for own in members if len(np.unique(groups[own])) > 1]
     num_alone = len(store) - sum(map(len, divided))
-    dealer = _units.Dealer(_shares_of_others(options.fractions, len(store), num_alone), stream)
-    part = np.full(len(store), _units.TRAIN, dtype=np.int64)
+    dealer = dealing.Dealer(_shares_of_others(options.fractions, len(store), num_alone), stream)
+    part = np.full(len(store), dealing.TRAIN, dtype=np.int64)
     for own in divided:
         part[own] = dealer.deal(groups[own])
     return part
@@ -49,6 +49,6 @@ def parts(store: GraphStore, options: Options, stream: np.random.Generator) -> I
 def _shares_of_others(fractions: tuple[float, float, float], num: int, num_alone: int) -> FloatArray:
     """Shares of those graphs that are divided, so that ``fractions`` hold with the ``num_alone`` in train."""
     wanted = num * np.array(fractions)
-    wanted[_units.TRAIN] = max(0.0, wanted[_units.TRAIN] - num_alone)
+    wanted[dealing.TRAIN] = max(0.0, wanted[dealing.TRAIN] - num_alone)
     shares: FloatArray = wanted / wanted.sum()
     return shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.data.split import _units
+from ensemble_mtl.data.split import dealing
 from ensemble_mtl.data.split.base import Split, SplitOptions
 
 
@@ -21,6 +21,6 @@ def split(store: GraphStore, options: Options, seed: int) -> Split:
     Raises:
         DataError: a part would be empty, or graphs cannot be grouped as asked.
     """
-    stream = _units.random_stream(seed)
-    groups = _units.group_of(store, options)
-    return _units.assemble(_units.Dealer(options.fractions, stream).deal(groups), options, stream)
+    stream = dealing.random_stream(seed)
+    groups = dealing.group_of(store, options)
+    return dealing.assemble(dealing.Dealer(options.fractions, stream).deal(groups), options, stream)

@@ -5,7 +5,7 @@ and types, where operations are watched (:mod:`ensemble_mtl.curvature.forms.tape
 """
 
 from ensemble_mtl.models.kernels import norm, pna
-from ensemble_mtl.models.kernels._loops import TYPES, usable
+from ensemble_mtl.models.kernels.compiled_loops import TYPES, usable
 from ensemble_mtl.models.kernels.norm import batch_norm_relu
 from ensemble_mtl.models.kernels.pna import aggregate
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_mtl.models.kernels._loops import Array, again, compiled
+from ensemble_mtl.models.kernels.compiled_loops import Array, again, compiled
 
 ROWS = 64
 """Rows that are summed side by side."""

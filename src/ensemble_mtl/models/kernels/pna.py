@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_mtl.models.kernels._loops import Array, again, compiled
+from ensemble_mtl.models.kernels.compiled_loops import Array, again, compiled
 
 Rows = tuple[Array, ...]
 

@@ -106,6 +106,6 @@ def forward(
 
 def reference(in_features: int, edge_features: int, options: Options, degrees: DegreeStatistics) -> torch.nn.Module:
     """PyG's layers and torch's batch norms."""
-    from ensemble_mtl.models.trunk._modules import Convolutions
+    from ensemble_mtl.models.trunk.torch_modules import Convolutions
 
     return Convolutions(in_features, edge_features, options, degrees)

@@ -150,6 +150,6 @@ def _to_nodes(u: Tensor, batch: GraphBatch) -> Tensor:
 
 def reference(in_features: int, edge_features: int, options: Options, degrees: DegreeStatistics) -> torch.nn.Module:
     """The equations as they stand, in plain torch."""
-    from ensemble_mtl.models.trunk._modules import GraphNetwork
+    from ensemble_mtl.models.trunk.torch_modules import GraphNetwork
 
     return GraphNetwork(in_features, edge_features, options)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble_mtl.curvature.smoothing import FloatArray, smoothed
-from ensemble_mtl.report.figures import _record, _style
-from ensemble_mtl.report.figures._spectra import KERNEL
+from ensemble_mtl.report.figures import look, reproduction_record
+from ensemble_mtl.report.figures.spectral_panels import KERNEL
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 
 TITLE = "The estimators on a Hessian that is known"
@@ -33,15 +33,15 @@ def caption(inputs: ReportInputs) -> str:
 
 def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     """None without probes, or without the record."""
-    return _record.drawn(inputs, layout, "appendix-e", of_record) if inputs.summary["curvature"] else None
+    return reproduction_record.drawn(inputs, layout, "appendix-e", of_record) if inputs.summary["curvature"] else None
 
 
-def of_record(record: _record.Record, layout: Layout) -> Figure:
+def of_record(record: reproduction_record.Record, layout: Layout) -> Figure:
     """Exact eigenvalues, estimated densities, and the running mean of the trace."""
-    with _style.style():
-        figure, (left, middle, right) = _style.panels(layout, 3, height=3.6)
+    with look.style():
+        figure, (left, middle, right) = look.panels(layout, 3, height=3.6)
         eigenvalues = np.array(record["eigenvalues"], dtype=np.float64)
-        left.hist(eigenvalues, bins=_BINS, density=True, color=_style.color(0), alpha=0.75)
+        left.hist(eigenvalues, bins=_BINS, density=True, color=look.color(0), alpha=0.75)
         left.set(title=f"{len(eigenvalues):,} exact eigenvalues", xlabel="eigenvalue", ylabel="density")
         _densities(middle, eigenvalues, record["spectra"])
         middle.sharex(left)
@@ -62,15 +62,15 @@ def running(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     return mean, np.sqrt(np.maximum(square, 0.0) / (counts - 1) / counts)
 
 
-def _densities(axis: Axes, eigenvalues: FloatArray, spectra: _record.Record) -> None:
+def _densities(axis: Axes, eigenvalues: FloatArray, spectra: reproduction_record.Record) -> None:
     width = KERNEL * float(np.ptp(eigenvalues))
     grid = np.linspace(eigenvalues[0] - 4 * width, eigenvalues[-1] + 4 * width, _POINTS)
     even = np.full(len(eigenvalues), 1 / len(eigenvalues))
-    axis.fill_between(grid, smoothed(eigenvalues, even, grid, width), color=_style.MUTED, alpha=0.3, lw=0,
+    axis.fill_between(grid, smoothed(eigenvalues, even, grid, width), color=look.MUTED, alpha=0.3, lw=0,
                       label="exact")  # fmt: skip
     for index, (name, found) in enumerate(spectra.items()):
         nodes, weights = (np.array(found[key], dtype=np.float64) for key in ("nodes", "weights"))
-        axis.plot(grid, smoothed(nodes, weights, grid, width), color=_style.color(index), lw=1.4, label=_NAMES[name])
+        axis.plot(grid, smoothed(nodes, weights, grid, width), color=look.color(index), lw=1.4, label=_NAMES[name])
     axis.set_title("estimated density")
     axis.set_title(f"σ = {width:.2g}", loc="right", fontsize=10, fontweight="normal")
     axis.set(xlabel="eigenvalue")
@@ -82,9 +82,9 @@ def _trace(axis: Axes, exact: float, samples: FloatArray) -> None:
     counts = np.arange(2, len(samples) + 1)
     for errors, shade in ((3, 0.15), (1, 0.3)):
         band = (mean - errors * sem, mean + errors * sem)
-        axis.fill_between(counts, *band, color=_style.color(1), alpha=shade, lw=0, label=f"± {errors} standard errors")
-    axis.plot(counts, mean, color=_style.color(1), lw=1.4, label="estimate")
-    axis.axhline(exact, color=_style.INK, lw=1.2, ls=(0, (4, 2)), label="exact")
+        axis.fill_between(counts, *band, color=look.color(1), alpha=shade, lw=0, label=f"± {errors} standard errors")
+    axis.plot(counts, mean, color=look.color(1), lw=1.4, label="estimate")
+    axis.axhline(exact, color=look.INK, lw=1.2, ls=(0, (4, 2)), label="exact")
     # the first few samples know nothing, and would take all of the height
     last = 8 * float(sem[-1])
     axis.set_ylim(min(exact, float(mean[-1])) - last, max(exact, float(mean[-1])) + last)

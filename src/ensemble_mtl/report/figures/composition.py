@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ensemble_mtl.core.elements import SYMBOLS
 from ensemble_mtl.data.graph import FloatArray
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 
 TITLE = "Properties, composition, and each other"
@@ -38,12 +38,12 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     against = shown if np.ptp(share) > 0 else []
     if not against and not pairs:
         return None
-    figure, axes = _style.panels(layout, len(against) + len(pairs), height=3.1)
+    figure, axes = look.panels(layout, len(against) + len(pairs), height=3.1)
     for axis, task in zip(axes, against, strict=False):
-        _cloud(axis, share, values[task], _style.task_color(inputs, task))
+        _cloud(axis, share, values[task], look.task_color(inputs, task))
         axis.set(xlabel=f"share of {symbol}", ylabel=_total(inputs, task))
     for axis, (first, second) in zip(axes[len(against) :], pairs, strict=True):
-        _cloud(axis, values[first], values[second], _style.INK)
+        _cloud(axis, values[first], values[second], look.INK)
         axis.set(xlabel=_total(inputs, first), ylabel=_total(inputs, second))
         both = np.isfinite(values[first]) & np.isfinite(values[second])
         a, b = values[first][both], values[second][both]
@@ -71,4 +71,4 @@ def _cloud(axis: Axes, x: FloatArray, y: FloatArray, color: str) -> None:
 
 def _total(inputs: ReportInputs, task: str) -> str:
     prefix = "total " if inputs.summary["tasks"][task]["level"] == "node" else ""
-    return _style.literal(prefix + inputs.quantity(task))
+    return look.literal(prefix + inputs.quantity(task))

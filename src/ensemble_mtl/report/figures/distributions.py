@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ensemble_mtl.analysis.aggregates import COMPARED
 from ensemble_mtl.data.graph import FloatArray
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.study.plan import Subset, label
 
@@ -34,15 +34,15 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     if not values:
         return None
     most = max(len(found) for found in values.values())
-    figure, axes = _style.panels(layout, len(values), height=0.9 + 0.62 * most)
+    figure, axes = look.panels(layout, len(values), height=0.9 + 0.62 * most)
     for axis, (task, found) in zip(axes, values.items(), strict=True):
         for row, (subset, errors) in enumerate(reversed(found.items())):
-            _ridge(axis, row, errors, _style.subset_color(inputs, subset))
+            _ridge(axis, row, errors, look.subset_color(inputs, subset))
         axis.set_yticks(range(len(found)), [label(subset) for subset in reversed(found)])
         axis.tick_params(axis="y", length=0)
         axis.set_ylim(-0.25, len(found) - 0.05)
         axis.spines["left"].set_visible(False)
-        axis.set_title(_style.literal(inputs.summary["tasks"][task]["label"]))
+        axis.set_title(look.literal(inputs.summary["tasks"][task]["label"]))
         axis.set_xlabel("test RMSE (scaled)")
         axis.locator_params(axis="x", nbins=5)
     return figure
@@ -59,9 +59,7 @@ def _values(inputs: ReportInputs, task: str) -> dict[Subset, FloatArray]:
 def _ridge(axis: Axes, row: int, errors: FloatArray, color: str) -> None:
     axis.axhline(row, color="#d1d5db", lw=0.8, zorder=1)
     if not len(errors):
-        axis.text(
-            0.5, row + 0.2, "no member yet", transform=axis.get_yaxis_transform(), ha="center", color=_style.MUTED
-        )
+        axis.text(0.5, row + 0.2, "no member yet", transform=axis.get_yaxis_transform(), ha="center", color=look.MUTED)
         return
     mean = float(errors.mean())
     std = float(errors.std(ddof=1)) if len(errors) > 1 else 0.0

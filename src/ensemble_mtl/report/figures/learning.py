@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble_mtl.report.curves import Curve, curve
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.study.plan import Subset, label
 
@@ -29,15 +29,15 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     curves = {task: found for task, found in curves.items() if found}
     if not curves:
         return None
-    figure, axes = _style.panels(layout, len(curves), height=3.4)
+    figure, axes = look.panels(layout, len(curves), height=3.4)
     for axis, (task, found) in zip(axes, curves.items(), strict=True):
         for subset, line in found.items():
             _line(axis, line, inputs, subset)
-        axis.set_title(_style.literal(inputs.summary["tasks"][task]["label"]))
+        axis.set_title(look.literal(inputs.summary["tasks"][task]["label"]))
         axis.set(xlabel="epoch", ylabel="validation RMSE (scaled)")
-        _style.log_scale(axis)
+        look.log_scale(axis)
     order = [label(subset) for subset in inputs.subsets]
-    _style.legend_below(figure, axes, columns=7 if layout.columns > 1 else 4, order=order)
+    look.legend_below(figure, axes, columns=7 if layout.columns > 1 else 4, order=order)
     return figure
 
 
@@ -47,9 +47,9 @@ def _curves(inputs: ReportInputs, task: str) -> dict[Subset, Curve]:
 
 
 def _line(axis: Axes, line: Curve, inputs: ReportInputs, subset: Subset) -> None:
-    color = _style.subset_color(inputs, subset)
+    color = look.subset_color(inputs, subset)
     marker = "o" if len(line.epochs) == 1 else ""
-    dashes = _style.subset_dashes(inputs, subset)
+    dashes = look.subset_dashes(inputs, subset)
     axis.plot(line.epochs, line.mean, color=color, dashes=dashes, marker=marker, ms=5, label=label(subset))
     if band := line.band():
         axis.fill_between(line.epochs, *band, color=color, alpha=0.1, lw=0)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble_mtl.data.graph import FloatArray
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.study.plan import label
 
@@ -38,10 +38,10 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
         return None
     # square panels: the height follows from the width that each has
     height = 3.6 if layout.columns == 1 else 3.2 if len(pairs) > 2 else 4.4
-    figure, axes = _style.panels(layout, len(pairs), height=height)
+    figure, axes = look.panels(layout, len(pairs), height=height)
     for axis, (task, (true, predicted)) in zip(axes, pairs.items(), strict=True):
         _panel(figure, axis, true, predicted)
-        axis.set_title(_style.literal(inputs.quantity(task)))
+        axis.set_title(look.literal(inputs.quantity(task)))
         axis.set_xlabel("true")
         axis.set_ylabel("predicted")
     return figure

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ensemble_mtl.report.figures import _record, _style
+from ensemble_mtl.report.figures import look, reproduction_record
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 
 TITLE = "Beside the published errors"
@@ -32,7 +32,7 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
         if cell["metric"] == "rmse_scaled" and cell["fraction"] == 1.0 and cell["members"]
     }
 
-    def of_present(record: _record.Record, layout: Layout) -> Figure:
+    def of_present(record: reproduction_record.Record, layout: Layout) -> Figure:
         cells = [
             {**cell, "found": present.get((frozenset(cell["study_subset"]), cell["study_task"]))}
             for cell in record["cells"]
@@ -40,16 +40,16 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
         return of_record({"cells": cells}, layout)
 
     options = f"--study {inputs.study.root} "
-    return _record.drawn(inputs, layout, "table-1", of_present, options) if present else None
+    return reproduction_record.drawn(inputs, layout, "table-1", of_present, options) if present else None
 
 
-def of_record(record: _record.Record, layout: Layout) -> Figure:
+def of_record(record: reproduction_record.Record, layout: Layout) -> Figure:
     """One panel per task, one row per subset that learns it."""
     cells = record["cells"]
     tasks = list(dict.fromkeys(cell["task"] for cell in cells))
     most = max(sum(cell["task"] == task for cell in cells) for task in tasks)
-    with _style.style():
-        figure, axes = _style.panels(layout, len(tasks), height=0.9 + 0.5 * most)
+    with look.style():
+        figure, axes = look.panels(layout, len(tasks), height=0.9 + 0.5 * most)
         for index, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
             own = [cell for cell in cells if cell["task"] == task]
             for key, name, shift, marker, face in _SETS:
@@ -57,7 +57,7 @@ def of_record(record: _record.Record, layout: Layout) -> Figure:
                 axis.errorbar(
                     [mean for _, (mean, *_) in known], [row for row, _ in known],
                     xerr=[std or 0.0 for _, (_, std, _) in known], fmt=marker, ms=6, capsize=3,
-                    color=_style.color(index), mfc=face or _style.color(index), label=name,
+                    color=look.color(index), mfc=face or look.color(index), label=name,
                 )  # fmt: skip
             axis.set_yticks(range(len(own)), [cell["subset"] for cell in own])
             axis.set_ylim(len(own) - 0.5, -0.5)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble_mtl.data.graph import FloatArray
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.study.plan import Subset, label
 
@@ -62,24 +62,24 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     everything = [one for panel in found.values() for one in panel.values()]
     threshold = linear_threshold(everything)
     last = max(float(one.epochs.max()) for one in everything)
-    figure, axes = _style.panels(layout, len(found), height=3.2)
+    figure, axes = look.panels(layout, len(found), height=3.2)
     for axis, (subset, panel) in zip(axes, found.items(), strict=True):
         for index, (task, one) in enumerate(panel.items()):
             # side by side, or the error bars of one epoch would hide each other
             _line(axis, inputs, task, one, (index - (len(panel) - 1) / 2) * 0.012 * (last or 1.0))
         axis.set_yscale("symlog", linthresh=threshold)
-        axis.axhline(0, color=_style.MUTED, lw=0.8)
+        axis.axhline(0, color=look.MUTED, lw=0.8)
         for edge in (-threshold, threshold):
-            axis.axhline(edge, color=_style.MUTED, lw=0.7, ls=":")
+            axis.axhline(edge, color=look.MUTED, lw=0.7, ls=":")
         axis.locator_params(axis="y", numticks=7)
-        axis.set_title(_style.literal(label(subset)))
+        axis.set_title(look.literal(label(subset)))
         axis.set(xlabel="epoch", ylabel="trace of the Hessian")
         axis.grid(axis="y")
     lowest, highest = min(axis.get_ylim()[0] for axis in axes), max(axis.get_ylim()[1] for axis in axes)
     for axis in axes:
         axis.set(ylim=(lowest, highest), xlim=(-0.05 * (last or 1.0), 1.05 * (last or 1.0)))
-    order = [_style.literal(task) for task in inputs.tasks]
-    _style.legend_below(figure, axes, columns=6 if layout.columns > 1 else 4, order=order)
+    order = [look.literal(task) for task in inputs.tasks]
+    look.legend_below(figure, axes, columns=6 if layout.columns > 1 else 4, order=order)
     return figure
 
 
@@ -129,10 +129,10 @@ def _probed(inputs: ReportInputs) -> list[Subset]:
 
 
 def _line(axis: Axes, inputs: ReportInputs, task: str, one: Trace, shift: float) -> None:
-    color, x = _style.task_color(inputs, task), one.epochs + shift
+    color, x = look.task_color(inputs, task), one.epochs + shift
     axis.errorbar(
-        x, one.mean, yerr=np.nan_to_num(one.sem), color=color, marker=_style.task_marker(inputs, task), ms=5, lw=1.4,
-        capsize=3, elinewidth=1.2, label=_style.literal(task),
+        x, one.mean, yerr=np.nan_to_num(one.sem), color=color, marker=look.task_marker(inputs, task), ms=5, lw=1.4,
+        capsize=3, elinewidth=1.2, label=look.literal(task),
     )  # fmt: skip
     if np.isfinite(one.std).any():
         axis.fill_between(x, one.mean - one.std, one.mean + one.std, color=color, alpha=0.13, lw=0)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble_mtl.report.curves import Curve, curve
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.study.plan import Subset, label
 
@@ -44,20 +44,20 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     found = curves(inputs)
     if not found:
         return None
-    figure, axes = _style.panels(layout, len(found), height=3.6, wide_columns=2)
+    figure, axes = look.panels(layout, len(found), height=3.6, wide_columns=2)
     for axis, (title, panel) in zip(axes, found.items(), strict=True):
         for (part, task), line in panel.items():
             _line(axis, inputs, task, line, held_out=part == held_out)
-        axis.set_title(_style.literal(title))
+        axis.set_title(look.literal(title))
         axis.set(xlabel="epoch", ylabel=f"{metric.upper()} ({_short_scale(inputs)})")
-        _style.log_scale(axis)
+        look.log_scale(axis)
     for part, dashes in ((held_out, (1.0, 0.0)), ("train", (4.0, 2.0))):
-        axes[0].plot([], [], color=_style.INK, dashes=dashes, label=_PARTS[part])
+        axes[0].plot([], [], color=look.INK, dashes=dashes, label=_PARTS[part])
     lowest, highest = min(axis.get_ylim()[0] for axis in axes), max(axis.get_ylim()[1] for axis in axes)
     for axis in axes:
         axis.set_ylim(lowest, highest)
-    order = [*(_style.literal(task) for task in inputs.tasks), _PARTS[held_out], _PARTS["train"]]
-    _style.legend_below(figure, axes, columns=len(order) if layout.columns > 1 else 3, order=order)
+    order = [*(look.literal(task) for task in inputs.tasks), _PARTS[held_out], _PARTS["train"]]
+    look.legend_below(figure, axes, columns=len(order) if layout.columns > 1 else 3, order=order)
     return figure
 
 
@@ -98,12 +98,12 @@ def _short_scale(inputs: ReportInputs) -> str:
 
 
 def _line(axis: Axes, inputs: ReportInputs, task: str, line: Curve, *, held_out: bool) -> None:
-    color = _style.task_color(inputs, task)
+    color = look.task_color(inputs, task)
     marks = max(1, len(line.epochs) // _MARKS)
     axis.plot(
         line.epochs, line.mean, color=color, dashes=(1, 0) if held_out else (4, 2), lw=1.8 if held_out else 1.2,
-        marker=_style.task_marker(inputs, task), ms=4.5, markevery=(marks // 2, marks),
-        label=_style.literal(task) if held_out else None,
+        marker=look.task_marker(inputs, task), ms=4.5, markevery=(marks // 2, marks),
+        label=look.literal(task) if held_out else None,
     )  # fmt: skip
     if band := line.band():
         axis.fill_between(line.epochs, *band, color=color, alpha=0.14 if held_out else 0.07, lw=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.report.table import seconds
 from ensemble_mtl.report.tables import over_stacks
@@ -32,15 +32,15 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
     rows = _shown(inputs)
     if not rows:
         return None
-    figure, (axis,) = _style.panels(layout, 1, height=1.0 + 0.42 * len(rows))
+    figure, (axis,) = look.panels(layout, 1, height=1.0 + 0.42 * len(rows))
     means = [row["mean"] for row in rows]
     stds = [row["std"] or 0.0 for row in rows]
-    colors = [_style.subset_color(inputs, tuple(row["subset"])) for row in rows]
+    colors = [look.subset_color(inputs, tuple(row["subset"])) for row in rows]
     axis.barh(range(len(rows)), means, color=colors, height=0.66, alpha=0.85)
     shown = [index for index, row in enumerate(rows) if row["std"] is not None]
     axis.errorbar(
         [means[i] for i in shown], shown, xerr=[stds[i] for i in shown],
-        fmt="none", ecolor=_style.INK, elinewidth=1.3, capsize=3,
+        fmt="none", ecolor=look.INK, elinewidth=1.3, capsize=3,
     )  # fmt: skip
     reach = max(mean + std for mean, std in zip(means, stds, strict=True))
     for index, row in enumerate(rows):

@@ -19,7 +19,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.core.runtime.rounding import elementwise
-from ensemble_mtl.train.weighting._normal import normalised, row_sums
+from ensemble_mtl.train.weighting.scaling import normalised, row_sums
 
 if TYPE_CHECKING:
     import torch

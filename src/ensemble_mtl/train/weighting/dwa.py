@@ -13,7 +13,7 @@ from pydantic import PositiveFloat
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.core.runtime.rounding import elementwise
-from ensemble_mtl.train.weighting._normal import normalised
+from ensemble_mtl.train.weighting.scaling import normalised
 
 if TYPE_CHECKING:
     import torch

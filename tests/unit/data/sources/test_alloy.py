@@ -5,14 +5,14 @@ import pytest
 from helpers.alloys import data, silent
 from pydantic import ValidationError
 
-from ensemble_mtl.data.sources import _alloy_model, alloy
+from ensemble_mtl.data.sources import alloy, alloy_model
 
-MODEL = _alloy_model.Hamiltonian()
-SITES = _alloy_model.lattice((2, 2, 2), 5.218, 7.058)
+MODEL = alloy_model.Hamiltonian()
+SITES = alloy_model.lattice((2, 2, 2), 5.218, 7.058)
 
 
-def solve(kinds: np.ndarray) -> _alloy_model.Solution:
-    return _alloy_model.solve(SITES, kinds, MODEL)
+def solve(kinds: np.ndarray) -> alloy_model.Solution:
+    return alloy_model.solve(SITES, kinds, MODEL)
 
 
 def test_shells_of_the_lattice() -> None:
@@ -47,9 +47,9 @@ def test_neighbours_beyond_the_first_shells_matter() -> None:
 
 
 def test_a_supercell_smaller_than_a_shell_counts_images() -> None:
-    small = _alloy_model.lattice((1, 1, 1), 5.218, 7.058)
+    small = alloy_model.lattice((1, 1, 1), 5.218, 7.058)
     assert np.array_equal(small.adjacency.sum(axis=2), np.repeat([[8.0], [4.0], [2.0]], 2, axis=1))
-    energy = _alloy_model.solve(small, np.array([[0, 1]]), MODEL).energy * 8
+    energy = alloy_model.solve(small, np.array([[0, 1]]), MODEL).energy * 8
     same = np.tile([0, 1], 8)[None]
     assert energy == pytest.approx(solve(same).energy, rel=1e-14)
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.core.units import BOHR_IN_ANGSTROM
 from ensemble_mtl.data.graph import SourceData
-from ensemble_mtl.data.sources import _parallel, lsms
+from ensemble_mtl.data.sources import lsms, parallel
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_an_archive_reads_like_its_folder(folder: Path, tmp_path: Path, mode: st
 
 def test_parallel_reading_gives_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = read(folder, workers=1)
-    monkeypatch.setattr(_parallel, "SERIAL_FILES", 2)
-    monkeypatch.setattr(_parallel, "_CHUNK", 4)
+    monkeypatch.setattr(parallel, "SERIAL_FILES", 2)
+    monkeypatch.setattr(parallel, "_CHUNK", 4)
     assert equal(read(folder, workers=2), alone)
     change(folder / "out_0", 3, "26 ", "Fe ")
     with pytest.raises(DataError, match=r"alloy:out_0:3: column 1 \(proton number\): got 'Fe'"):

@@ -18,7 +18,7 @@ from ensemble_mtl.config import file as config_file
 from ensemble_mtl.config.sections import GraphConfig
 from ensemble_mtl.core.errors import ConfigError, DataError
 from ensemble_mtl.data.graph import Graph, SourceData
-from ensemble_mtl.data.sources import _smiles_molecule, _smiles_table, smiles
+from ensemble_mtl.data.sources import smiles, smiles_molecule, smiles_table
 
 
 def one(folder: Path, text: str, *, hydrogens: bool = False) -> tuple[Graph, tuple[str, ...]]:
@@ -213,7 +213,7 @@ def test_parallel_reading_gives_the_same(tmp_path: Path, monkeypatch: pytest.Mon
         (b"\x1f\x8b\x08\x00broken", "damaged archive"),
         (gzip.compress(TEXT.encode(), mtime=0)[:-9], "damaged archive"),
         (b'smiles,gap,charge\n"' + b"x" * 200_000, r"molecules\.csv:\d+: not CSV \(field larger than"),
-        (b"smiles,gap,charge\n" + b"x" * (_smiles_table.MAX_LINE + 1), r"molecules\.csv:2: longer than 1048576 char"),
+        (b"smiles,gap,charge\n" + b"x" * (smiles_table.MAX_LINE + 1), r"molecules\.csv:2: longer than 1048576 char"),
         (gzip.compress(b" " * 50_000_000, mtime=0), r"molecules\.csv:1: longer than 1048576 characters"),
     ],
 )
@@ -327,7 +327,7 @@ def test_reading_a_configuration_does_not_load_rdkit() -> None:
 
 
 def test_long_molecules_are_read_in_time(tmp_path: Path) -> None:
-    chain = "C" * _smiles_molecule.MAX_LENGTH
+    chain = "C" * smiles_molecule.MAX_LENGTH
     with open(tmp_path / "long.csv", "w", newline="") as file:
         csv.writer(file).writerows([["smiles", "gap"], [chain, 1]])
     found = smiles.read(smiles.Options(path=tmp_path / "long.csv", targets=["gap"]), raw=tmp_path, progress=silent)

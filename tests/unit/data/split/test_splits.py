@@ -17,7 +17,7 @@ from ensemble_mtl.data import symmetry
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
 from ensemble_mtl.data.graph import IntArray
-from ensemble_mtl.data.split import _units, composition, random
+from ensemble_mtl.data.split import composition, dealing, random
 from ensemble_mtl.data.split.base import Split
 
 Weights = tuple[int, int, int]
@@ -99,8 +99,8 @@ def test_json_that_is_no_split_is_refused(value: object) -> None:
         Split.from_json(value)
 
 
-def dealer(fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0) -> _units.Dealer:
-    return _units.Dealer(fractions, _units.random_stream(seed))
+def dealer(fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0) -> dealing.Dealer:
+    return dealing.Dealer(fractions, dealing.random_stream(seed))
 
 
 def counted(part: IntArray) -> list[int]:
@@ -189,7 +189,7 @@ def composed(sizes: Sequence[int]) -> GraphStore:
 def assigned(store: GraphStore, fractions: Sequence[float], seed: int) -> IntArray:
     """Part of each graph, none of them left out; parts may be empty, which a split may not."""
     options = composition.Options(fractions=tuple(fractions))
-    part = composition.parts(store, options, _units.random_stream(seed))
+    part = composition.parts(store, options, dealing.random_stream(seed))
     assert part.shape == (len(store),)
     assert set(part.tolist()) <= {0, 1, 2}
     return part

@@ -23,7 +23,7 @@ def random_stream(seed: int) -> np.random.Generator:
 
 
 def group_of(store: GraphStore, options: SplitOptions) -> IntArray:
-    """``[G]`` number of the group of each graph; groups are numbered by first appearance."""
+    """``[G]`` number of the group of each graph; groups are numbered by first look."""
     if options.group == "none":
         return np.arange(len(store), dtype=np.int64)
     keys = symmetry.arrangement_keys(store) if options.group == "arrangement" else symmetry.symmetry_keys(store)

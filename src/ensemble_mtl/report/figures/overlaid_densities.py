@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from ensemble_mtl.curvature.smoothing import smoothed
 from ensemble_mtl.data.graph import FloatArray
-from ensemble_mtl.report.figures import _style
-from ensemble_mtl.report.figures._spectra import KERNEL
+from ensemble_mtl.report.figures import look
+from ensemble_mtl.report.figures.spectral_panels import KERNEL
 from ensemble_mtl.report.inputs import WIDE
 
 Spectrum = tuple[FloatArray, FloatArray]
@@ -39,15 +39,15 @@ def draw(spectra: Mapping[str, Spectrum], colors: Mapping[str, str], size: int, 
     known = {name: one for name, one in spectra.items() if _is_known(one)}
     if not known:
         return None
-    with _style.style():
-        figure, axes = _style.panels(WIDE, 2, height=3.8)
+    with look.style():
+        figure, axes = look.panels(WIDE, 2, height=3.8)
         edges = np.array([_quantiles(one, (0.0, (1 - BULK) / 2, (1 + BULK) / 2, 1.0)) for one in known.values()])
         low, bulk_low, bulk_high, high = edges[:, 0].min(), edges[:, 1].min(), edges[:, 2].max(), edges[:, 3].max()
         _panel(axes[0], "full range", known, colors, size, (low, high))
         _panel(axes[1], f"bulk: {BULK:.0%} of the eigenvalues", known, colors, size, (bulk_low, bulk_high))
-        _style.legend_below(figure, axes[:1], columns=min(len(known), 6))
+        look.legend_below(figure, axes[:1], columns=min(len(known), 6))
         if synthetic:
-            _style.stamp_synthetic(figure)
+            look.stamp_synthetic(figure)
     return figure
 
 
@@ -83,7 +83,7 @@ def _panel(
     for name, (nodes, weights) in spectra.items():
         curve = smoothed(nodes, weights, grid, width)
         top = max(top, float(curve.max()))
-        axis.plot(grid, curve, color=colors[name], lw=1.4, label=_style.literal(name))
+        axis.plot(grid, curve, color=colors[name], lw=1.4, label=look.literal(name))
     single = 1.0 / (size * width * np.sqrt(2 * np.pi))
     axis.set_title(title)
     axis.set_title(f"σ = {width:.2g}", loc="right", fontsize=10, fontweight="normal")

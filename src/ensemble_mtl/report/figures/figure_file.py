@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ensemble_mtl.core.storage import atomic
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 
 _DPI = 200
 _METADATA: dict[str, dict[str, None]] = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
@@ -22,6 +22,6 @@ def write(figure: Figure, path: Path) -> None:
         OSError: the file cannot be written; a former one is untouched.
     """
     content = io.BytesIO()
-    with _style.style():
+    with look.style():
         figure.savefig(content, format=path.suffix[1:], dpi=_DPI, metadata=_METADATA[path.suffix])
     atomic.write_bytes(path, content.getvalue())

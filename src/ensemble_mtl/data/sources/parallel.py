@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ensemble_mtl.core.errors import DataError
-from ensemble_mtl.data.sources._lsms_file import Malformed, Parsed, parse
-from ensemble_mtl.data.sources._raw_files import RawFile
+from ensemble_mtl.data.sources.lsms_file import Malformed, Parsed, parse
+from ensemble_mtl.data.sources.raw_files import RawFile
 
 Outcome = tuple[str, Parsed | Malformed]
 """Name, and the numbers or what is wrong."""

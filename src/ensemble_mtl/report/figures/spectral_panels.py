@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ensemble_mtl.curvature import smoothing
 from ensemble_mtl.data.graph import FloatArray
-from ensemble_mtl.report.figures import _style
+from ensemble_mtl.report.figures import look
 from ensemble_mtl.report.inputs import Layout, ReportInputs
 from ensemble_mtl.study.plan import Subset
 from ensemble_mtl.study.results import ProbeResult
@@ -92,7 +92,7 @@ def draw(inputs: ReportInputs, layout: Layout, window: Callable[[Sequence[ProbeR
         return None
     epochs = snapshots(found)
     panels = [(name, epoch) for name in found for epoch in epochs]
-    figure, axes = _style.panels(layout, len(panels), height=2.9, wide_columns=len(epochs))
+    figure, axes = look.panels(layout, len(panels), height=2.9, wide_columns=len(epochs))
     windows = {
         epoch: window([p for by_epoch in found.values() for probes in by_epoch.get(epoch, {}).values() for p in probes])
         for epoch in epochs
@@ -105,7 +105,7 @@ def draw(inputs: ReportInputs, layout: Layout, window: Callable[[Sequence[ProbeR
         if layout.columns == 1 or epoch == epochs[0]:
             axis.set_ylabel("density")
         axis.set_xlabel("eigenvalue")
-    _style.legend_below(figure, axes, columns=6 if layout.columns > 1 else 4)
+    look.legend_below(figure, axes, columns=6 if layout.columns > 1 else 4)
     return figure
 
 
@@ -151,8 +151,8 @@ def _panel(axis: Axes, inputs: ReportInputs, found: Probes, window: Window) -> N
         grid, mean, width = smoothed(probes, window)
         top = max(top, float(mean.max()))
         axis.plot(
-            grid, mean, color=_style.task_color(inputs, task), dashes=_style.task_dashes(inputs, task), lw=1.4,
-            label=_style.literal(task),
+            grid, mean, color=look.task_color(inputs, task), dashes=look.task_dashes(inputs, task), lw=1.4,
+            label=look.literal(task),
         )  # fmt: skip
     num_parameters = max(probe.num_parameters for probes in found.values() for probe in probes)
     num_members = max(len(probes) for probes in found.values())
