@@ -14,8 +14,8 @@ from helpers.stores import lattice_store
 from helpers.trunks import with_model
 from helpers.weightings import ALL
 from torch import Tensor
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.models import kernels
@@ -33,22 +33,60 @@ MADE_ON_THE_CPU = ("lift_fresh",)
 """And constants that would be copied from there."""
 
 
-class Imitation:
-    """Traces a step's operations and does them again; a recording is not the step itself, so the first is done."""
+class Operations(TorchDispatchMode):
+    """Writes down the operations that are done, with the very tensors that they read and make."""
 
     def __init__(self) -> None:
-        self.graphs: list[GraphModule] = []
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, *tree_map(_memory, (args, kwargs or {}, result))))
+        return result
+
+    @torch.no_grad()
+    def repeat(self) -> None:
+        """Do all of them again on the same memory: whatever is no tensor is what it was when they were recorded."""
+        for func, args, kwargs, result in self.calls:
+            inputs = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if is_tensor(leaf)}
+            again = func(*args, **kwargs)
+            for before, now in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                # A view shows its base's memory anyway, and what is done in place has been done by now.
+                if is_tensor(before) and _address(before) not in inputs:
+                    before.copy_(now)
+
+
+def _memory(value: Any) -> Any:
+    """A tensor's memory without its history."""
+    return value.detach() if is_tensor(value) else value
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+class Imitation:
+    """Writes down a step's operations and does them again; a recording is not the step itself, so the first is done."""
+
+    def __init__(self) -> None:
+        self.recordings: list[Operations] = []
         self.replays = 0
 
     def __call__(self, step: recorded.Step, graphs: Tensor) -> Callable[[], None]:
-        traced = make_fx(step)(graphs)
-        self.graphs.append(traced)
+        with Operations() as recording:
+            step(graphs)
+        self.recordings.append(recording)
         done = iter([True])
 
         def replay() -> None:
             self.replays += 1
             if not next(done, False):
-                traced(graphs)
+                recording.repeat()
 
         return replay
 
@@ -96,29 +134,32 @@ CASES = [
 def test_replayed_steps_are_the_steps(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, imitation: Imitation):
     problem = problem_of(**options)
     found = trained(problem)
-    assert (len(imitation.graphs), imitation.replays) == (2, 4)
+    assert (len(imitation.recordings), imitation.replays) == (2, 4)
     monkeypatch.undo()
     monkeypatch.setattr(kernels, "usable", lambda _: False)
     expected = trained(problem)
     for name in expected.tensors.keys() - {"seconds", "stack_seconds"}:
         assert torch.equal(found[name], expected[name])
-    names = {str(node.target) for graph in imitation.graphs for node in graph.graph.nodes}
+    calls = [call for recording in imitation.recordings for call in recording.calls]
+    names = {func.overloadpacket.__name__ for func, *_ in calls}
     assert any("mul" in name for name in names)
     for part in (*OF_UNKNOWN_SIZE, *MADE_ON_THE_CPU):
         assert not [name for name in names if part in name]
-    assert not [node for graph in imitation.graphs for node in graph.graph.nodes if by_mask(node)]
+    assert not [call for call in calls if by_mask(*call)]
 
 
-def by_mask(node: Node) -> bool:
+def by_mask(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
     """Whether it selects by a mask, whose number of ones the CPU must know."""
-    if "aten.index" not in str(node.target) or len(node.args) < 2 or not isinstance(node.args[1], (list, tuple)):
+    if "index" not in func.overloadpacket.__name__ or len(args) < 2 or not isinstance(args[1], list | tuple):
         return False
-    return any(isinstance(index, Node) and index.meta["val"].dtype == torch.bool for index in node.args[1])
+    return any(is_tensor(index) and index.dtype == torch.bool for index in args[1])
 
 
 def test_selections_by_a_mask_are_seen():
-    traced = make_fx(lambda x: (x[x > 1], x[torch.tensor([0])]))(torch.arange(3.0))
-    assert [by_mask(node) for node in traced.graph.nodes].count(True) == 1
+    values = torch.arange(3.0)
+    with Operations() as recording:
+        values[values > 1], values[torch.tensor([0])]
+    assert [by_mask(*call) for call in recording.calls].count(True) == 1
 
 
 def test_a_batch_of_another_size_is_done_as_it_is(imitation: Imitation):
