@@ -1,11 +1,11 @@
-# make setup | run | test | check | bench - everything happens in .venv of this folder.
+# make setup | run | test | test-fast | check | docs | bench - everything happens in .venv of this folder.
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS := $(shell echo $$(($$(nproc) + 2)))  # many tests wait for daemons and time limits
 export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup run test check format bench clean
+.PHONY: setup run test test-fast check format docs bench clean
 
 setup: .venv/.ready
 
@@ -26,6 +26,9 @@ run: .venv/.installed  ## a whole study on the embedded default: 84 members, tab
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+test-fast: setup  ## unit and contract tests: no root, no daemons, no network
+	$(BIN)/python -m pytest -n $$(nproc) tests/unit tests/contracts
+
 check: setup  ## lint, format, types, import contracts, every shipped configuration
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,6 +39,9 @@ check: setup  ## lint, format, types, import contracts, every shipped configurat
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## the tables of keys in docs/configuration.md, from the code
+	$(BIN)/python docs/key_tables.py
 
 bench: setup  ## the peers of the curvature benchmark may be missing; it says so
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'

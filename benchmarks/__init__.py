@@ -1,1 +1,1 @@
-"""Side-by-side speed against peers; ``python -m benchmarks`` (or ``make bench``) runs all."""
+"""Benchmarks that compare the speed with other packages; ``python -m benchmarks``, or ``make bench``, runs all."""

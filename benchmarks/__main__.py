@@ -1,4 +1,4 @@
-"""Run the benchmarks and write what they find to ``docs/benchmarks/``."""
+"""Run the benchmarks and write their pages to ``docs/benchmarks/``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BENCHMARKS = {"training": training, "curvature": curvature, "scheduling": schedu
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=BENCHMARKS, help="run this one")
+    parser.add_argument("--only", choices=BENCHMARKS, help="run only this benchmark")
     parser.add_argument("--rounds", type=int, help="interleaved repetitions; each benchmark has its own default")
     parser.add_argument("--qm8", type=Path, help="qm8.csv or qm8.csv.gz, to train on instead of a few small molecules")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/benchmarks")

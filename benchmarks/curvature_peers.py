@@ -1,4 +1,4 @@
-"""The benchmark's network as PyHessian and curvlinops want it, and what they make of it."""
+"""The benchmark's network in the form that PyHessian and curvlinops need, and calls of these packages."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ class TaskNetwork(nn.Module):
 
     Args:
         problem: model and data.
-        state: one member.
-        task: whose head.
-        size: graphs of the probe set.
+        state: a stack of one member.
+        task: the task whose head is used.
+        size: number of graphs in the probe set.
     """
 
     def __init__(self, problem: Problem, state: StackState, task: str, size: int) -> None:
         super().__init__()
         named = problem.layout.unflatten(state["parameters"].detach())
-        heads = problem.layout.num_shared
-        self._names, taken = [], 0
+        num_shared = problem.layout.num_shared
+        self._names, num_before = [], 0
         self._fixed = {}
         self.shared = nn.ParameterList()
         for name, values in named.items():
-            if taken < heads:
+            if num_before < num_shared:  # shared parameters come first
                 self._names.append(name)
                 self.shared.append(nn.Parameter(values.clone()))
             else:
                 self._fixed[name] = values.clone()
-            taken += values.numel()
+            num_before += values.numel()
         self._problem, self._task = problem, task
         self._buffers_of_member = problem.buffers.unflatten(state["buffers"])
         self.graphs = problem.table.batch(probe_set(problem, size))
         self.targets = self.graphs.targets[task]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``inputs`` only stand for the graphs."""
+        """Return the predictions ``[G]``; ``inputs`` only stand for the graphs, which are always the same."""
         parameters = {**self._fixed, **dict(zip(self._names, self.shared, strict=True))}
         model = self._problem.model
         features = model.trunk(parameters, self._buffers_of_member, self.graphs, training=False)
@@ -52,7 +52,7 @@ class TaskNetwork(nn.Module):
 
 
 def missing() -> list[str]:
-    """A line for each peer that is not installed."""
+    """Return a line for each package that is not installed."""
     return [
         f"{package} is not installed here; it was left out."
         for package in ("pyhessian", "curvlinops")
@@ -61,39 +61,42 @@ def missing() -> list[str]:
 
 
 def pyhessian(network: TaskNetwork) -> tuple[Callable[[int], list[float]], Callable[[int], tuple[float, float]]]:
-    """PyHessian on the network.
+    """Start PyHessian on the network.
 
     Returns:
-        n to the forms of n random vectors, and n to ‖H‖_F and largest eigenvalue from its density of n steps.
+        a function from n to the quadratic forms of n random vectors, and a function from n to ‖H‖_F and the largest
+        eigenvalue by PyHessian's spectral density of n steps.
     """
     from pyhessian import hessian
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, about create_graph
-        found = hessian(network, nn.functional.mse_loss, data=(network.targets, network.targets), cuda=False)
+        warnings.simplefilter("ignore")  # torch warns about create_graph
+        computation = hessian(network, nn.functional.mse_loss, data=(network.targets, network.targets), cuda=False)
     size = sum(p.numel() for p in network.parameters())
 
     def density(steps: int) -> tuple[float, float]:
         former = getattr(torch, "eig", None)
-        torch.eig = _eig  # type: ignore[attr-defined]  # of 2019, gone since torch 2.0; it cannot run without
+        torch.eig = _eig  # type: ignore[attr-defined]  # PyHessian calls it, and torch has none since 2.0
         try:
-            nodes, weights = found.density(iter=steps, n_v=1)
+            nodes, weights = computation.density(iter=steps, n_v=1)
         finally:
             if former is None:
                 del torch.eig  # type: ignore[attr-defined]
-        square = sum(w * x * x for x, w in zip(nodes[0], weights[0], strict=True))
-        return (size * square) ** 0.5, max(nodes[0])
+        # ‖H‖_F² = tr H² = P Σ w θ² over the nodes θ and weights w of the density
+        mean_square = sum(w * x * x for x, w in zip(nodes[0], weights[0], strict=True))
+        return (size * mean_square) ** 0.5, max(nodes[0])
 
-    return lambda samples: found.trace(maxIter=samples, tol=0.0), density
+    return lambda samples: computation.trace(maxIter=samples, tol=0.0), density
 
 
 def _eig(matrix: Tensor, eigenvectors: bool) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues ``[n, 2]``, real and imaginary, and eigenvectors, as ``torch.eig`` did before torch 2.0."""
     values, vectors = torch.linalg.eigh(matrix)
     return torch.stack([values, torch.zeros_like(values)], dim=1), vectors
 
 
 def curvlinops(network: TaskNetwork) -> Callable[[int], object]:
-    """Curvlinops on the network: n to its products with n vectors at once."""
+    """Start curvlinops on the network; return a function from n to its product with n vectors at once."""
     from curvlinops import HessianLinearOperator
 
     parameters = [p for p in network.parameters() if p.requires_grad]

@@ -13,9 +13,10 @@ import torch
 from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.data import prepare
 from ensemble_mtl.study.directory import Study
+from ensemble_mtl.train.loop import train_epoch
 from ensemble_mtl.train.state import StackState, initial
-from ensemble_mtl.train.step import Problem, train_epoch
-from ensemble_mtl.worker.shard import make_problem
+from ensemble_mtl.train.step import Problem
+from ensemble_mtl.worker.problem import make_problem
 
 GRAPHS = 64
 EPOCHS = 450
@@ -32,7 +33,7 @@ CONFIG: dict[str, Any] = {
     "tasks": {task: {"target": task} for task in TASKS},
     "split": {"name": "random", "fractions": [0.70, 0.15, 0.15]},
     "normalize": {"method": "standard", "fit_on": "train"},
-    "model": {"trunk": "graph_network", "steps": 5, "width": 64, "heads": [64], "share_weights": False},
+    "model": {"trunk": {"name": "graph_network", "steps": 5, "width": 64, "share_weights": False}, "heads": [64]},
     "train": {
         "device": "cpu",
         "epochs": EPOCHS,
@@ -49,7 +50,7 @@ LATTICE: dict[str, Any] = {
     "tasks": {
         "H": {"target": "mixing_enthalpy"}, "C": {"target": "charge_transfer"}, "M": {"target": "magnetic_moment"},
     },
-    "model": {"conv": "pna", "layers": 6, "width": 20, "heads": [50, 25]},
+    "model": {"trunk": {"conv": "pna", "layers": 6, "width": 20}, "heads": [50, 25]},
     "train": {
         "device": "cpu",
         "epochs": 300,
@@ -65,12 +66,12 @@ class Network:
     """A network before and after training.
 
     Attributes:
-        title: whose it is, and what graphs.
+        title: who published it, and its graphs.
         description: its size and its training.
         tasks: names of its tasks.
         problem: model and data.
-        trained: one member after training.
-        untrained: the same before.
+        trained: a stack of one member after training.
+        untrained: the same member before training.
     """
 
     title: str
@@ -82,17 +83,17 @@ class Network:
 
 
 def networks(folder: Path) -> list[Network]:
-    """Both, trained."""
+    """Return both networks, trained; their data are made in ``folder``."""
     molecules, lattice = folder / "molecules", folder / "lattice"
-    for one in (molecules, lattice):
-        one.mkdir()
-    atoms = tuple(LATTICE["tasks"])
+    for data_folder in (molecules, lattice):
+        data_folder.mkdir()
+    lattice_tasks = tuple(LATTICE["tasks"])
     return [
         _trained("Graph network of New 2022, small molecules", TASKS, *make(molecules)),
         _trained(
             "PNA of Lupo Pasini 2022, FePt's lattice with synthetic values (C and M of each atom)",
-            atoms,
-            *_untrained(lattice, LATTICE, atoms),
+            lattice_tasks,
+            *_untrained(lattice, LATTICE, lattice_tasks),
             " C and M have 32 labels per graph. The Gauss-Newton part of their curvature is known from draws of signs, "
             "each of which takes a backward pass, so less is gained than where a graph has one label.",
         ),
@@ -100,7 +101,7 @@ def networks(folder: Path) -> list[Network]:
 
 
 def make(folder: Path) -> tuple[Problem, StackState]:
-    """The network of New 2022 on molecules, before training."""
+    """Return the network of New 2022 on molecules, before training."""
     return _untrained(folder, {**CONFIG, "data": {**CONFIG["data"], "path": str(write_molecules(folder))}}, TASKS)
 
 
@@ -125,7 +126,7 @@ def _trained(title: str, tasks: tuple[str, ...], problem: Problem, state: StackS
 
 
 def write_molecules(folder: Path) -> Path:
-    """A file of small molecules with four properties that can be learned from their formulas."""
+    """Write a file of small molecules with four properties that can be learned from their formulas; return its path."""
     molecules = [chain + group for chain, group in itertools.product(CHAINS, GROUPS)]
     lines = ["smiles," + ",".join(TASKS)]
     for smiles in molecules:

@@ -15,36 +15,44 @@ from ensemble_mtl.core.runtime.provenance import device_name, versions
 from ensemble_mtl.study.results import ProbeResult
 
 SAMPLES = 500
-"""Of the published estimate of the trace."""
+"""Number of samples of the published estimate of the trace."""
 STEPS = 100
-"""Of the published spectral density."""
+"""Number of Lanczos steps of the published spectral density."""
 MEASURED = 12
-"""Of PyHessian's samples, those that are measured in a round."""
+"""Number of PyHessian's samples that a round times; the time of the other ones is reckoned from these."""
 BLOCK = 8
-"""Columns that curvlinops is given at once."""
+"""Number of vectors that curvlinops multiplies at once."""
 
 
 @dataclass
-class Found:
-    """What was measured; lists are over tasks unless said otherwise."""
+class Measurements:
+    """What was measured on one network.
+
+    Attributes:
+        clock: CPU times, by what they were spent on.
+        memory: peak memory in MiB, by what took it.
+        errors: for each task, the standard error of a trace of :data:`SAMPLES` samples.
+        trained: estimates of the traces of all tasks after training.
+        untrained: estimates of the traces of all tasks before training.
+        replicates: two independent measurements of all tasks' curvature.
+        peer_replicates: ‖H‖_F and largest eigenvalue of the first task, twice, by PyHessian.
+        left_out: a line for each package that is not installed.
+    """
 
     clock: Clock
     memory: dict[str, float]
     errors: list[float]
-    """Standard error of 500 samples."""
     trained: Any
     untrained: Any
     replicates: list[list[ProbeResult]]
-    """Two, of all tasks."""
     peer_replicates: list[tuple[float, float]]
-    """‖H‖_F and largest eigenvalue of the first task, by PyHessian."""
     left_out: list[str]
 
 
-def page(networks: Sequence[tuple[Network, Found]]) -> str:
-    """All networks' tables, as Markdown."""
+def page(networks: Sequence[tuple[Network, Measurements]]) -> str:
+    """Return the page with the tables of all networks, as Markdown."""
     software = ", ".join(f"{name} {version}" for name, version in versions().items())
-    left_out = sorted({line for _, found in networks for line in found.left_out})
+    left_out = sorted({line for _, measured in networks for line in measured.left_out})
     lines = [
         "# Curvature",
         "",
@@ -56,14 +64,15 @@ def page(networks: Sequence[tuple[Network, Found]]) -> str:
         "task by curvlinops; the rest is reckoned, since each takes as long as the last.",
         *left_out,
     ]
-    for network, found in networks:
-        lines += ["", f"## {network.title}", "", network.description, "", *_costs(network, found)]
-        lines += ["", *_errors(network, found), "", *_replicates(network, found)]
+    for network, measured in networks:
+        lines += ["", f"## {network.title}", "", network.description, "", *_costs(network, measured)]
+        lines += ["", *_errors(network, measured), "", *_replicates(network, measured)]
     return "\n".join(lines) + "\n"
 
 
-def _costs(network: Network, found: Found) -> list[str]:
-    clock, unit, count = found.clock, found.clock.of("gradient"), len(network.tasks)
+def _costs(network: Network, measured: Measurements) -> list[str]:
+    """Return a table of times, in gradients of one task's loss, and of peak memory."""
+    clock, unit, count = measured.clock, measured.clock.of("gradient"), len(network.tasks)
     rows: list[tuple[str, float, float, str]] = []
     peer = peer_all = math.nan
     if "PyHessian, forms" in clock.seconds:
@@ -74,7 +83,7 @@ def _costs(network: Network, found: Found) -> list[str]:
     if "curvlinops, products" in clock.seconds:
         cost = count * SAMPLES * clock.of("curvlinops, products") / BLOCK
         rows.append((f"curvlinops: trace, {SAMPLES} samples", cost, math.nan, "curvlinops, 8 columns"))
-    products = found.replicates[0][0].num_matvecs
+    products = measured.replicates[0][0].num_matvecs
     rows += [
         (f"here: trace, the same {SAMPLES} samples", clock.of("forms"), peer, "forms"),
         ("here: trace to the same error, `gauss_newton`", clock.of("traces"), peer, "traces"),
@@ -87,32 +96,35 @@ def _costs(network: Network, found: Found) -> list[str]:
     ]
     for name, seconds, against, key in rows:
         part = "" if math.isnan(against) else f"1/{against / seconds:.1f}"
-        lines.append(f"| {name} | {seconds / unit:,.0f} | {part} | {found.memory[key]:,.0f} |")
+        lines.append(f"| {name} | {seconds / unit:,.0f} | {part} | {measured.memory[key]:,.0f} |")
     return lines
 
 
-def _errors(network: Network, found: Found) -> list[str]:
+def _errors(network: Network, measured: Measurements) -> list[str]:
+    """Return a table of traces with their standard errors and numbers of quadratic forms."""
     lines = [
         "| task | trace | standard error asked | reached | quadratic forms | of them before training |",
         "|:--|--:|--:|--:|--:|--:|",
     ]
-    one = found.trained
+    estimate = measured.trained
     for t, task in enumerate(network.tasks):
         lines.append(
-            f"| {task} | {float(one.value[t, 0]):.4g} | {found.errors[t]:.2g} | {float(one.sem[t, 0]):.2g} | "
-            f"{int(one.samples[t, 0])} | {int(found.untrained.samples[t, 0])} |"
+            f"| {task} | {float(estimate.value[t, 0]):.4g} | {measured.errors[t]:.2g} "
+            f"| {float(estimate.sem[t, 0]):.2g} | {int(estimate.samples[t, 0])} "
+            f"| {int(measured.untrained.samples[t, 0])} |"
         )
     return lines
 
 
-def _replicates(network: Network, found: Found) -> list[str]:
+def _replicates(network: Network, measured: Measurements) -> list[str]:
+    """Return a table of norms and largest eigenvalues that were measured twice."""
     lines = ["| measured twice | ‖H‖_F | | differ by | largest eigenvalue | | differ by |"]
     lines += ["|:--|--:|--:|--:|--:|--:|--:|"]
     for t, task in enumerate(network.tasks):
-        pair = [(one[t].frobenius, one[t].eig_max) for one in found.replicates]
+        pair = [(probes[t].frobenius, probes[t].eig_max) for probes in measured.replicates]
         lines.append(_twice(f"{task}, here", pair))
-    if found.peer_replicates:
-        lines.append(_twice(f"{network.tasks[0]}, PyHessian, density of {STEPS} steps", found.peer_replicates))
+    if measured.peer_replicates:
+        lines.append(_twice(f"{network.tasks[0]}, PyHessian, density of {STEPS} steps", measured.peer_replicates))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What the machine can do at most, and how much of that a training step reaches."""
+"""The ceilings of the machine, and how much of them a training step reaches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ REPEATS = 7
 _PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
 _LOOPS = ("_Aggregate", "_BatchNormReLU")
 _MOVED_IN, _MOVED_OUT = 7 + 12, 2 + 4
-"""Values that the loops read and write at least, per node and feature of a layer's input and output: aggregation and
-batch norm, forward and backward."""
+"""Numbers of values that aggregation and batch norm must read and write, forward and backward: per node and feature of
+a layer's input, and per node and feature of its output."""
 
 
 @dataclass
 class Ceilings:
-    """Of one core.
+    """The ceilings of one core.
 
     Attributes:
-        flops: of a product of large float32 matrices, per second.
-        bytes: read and written by a copy between large arrays, per second.
+        flops: floating-point operations per second in a product of large float32 matrices.
+        bytes: bytes per second that a copy between large arrays reads and writes.
     """
 
     flops: float
@@ -35,13 +35,13 @@ class Ceilings:
 
 @dataclass
 class Spent:
-    """Where the CPU time of a step goes.
+    """Where the CPU time of a training step goes.
 
     Attributes:
-        products: share of matrix products.
-        loops: share of compiled loops.
-        flops: of products, per second that they take.
-        bytes: that loops must move, per second that they take.
+        products: share of the time that matrix products take.
+        loops: share of the time that compiled loops take.
+        flops: floating-point operations of the products, per second that they take.
+        bytes: bytes that the loops must move, per second that they take.
     """
 
     products: float
@@ -51,7 +51,7 @@ class Spent:
 
 
 def measure() -> Ceilings:
-    """With 1,024 × 1,024 matrices, and arrays of 128 MiB."""
+    """Measure the ceilings with 1,024 × 1,024 matrices, and with arrays of 128 MiB."""
     a, x = torch.randn(1024, 1024), torch.randn(2**25)
     product, copy = torch.empty_like(a), torch.empty_like(x)
     flops, moved = 2 * a.shape[0] ** 3, 2 * x.numel() * x.element_size()
@@ -61,17 +61,25 @@ def measure() -> Ceilings:
 
 
 def _seconds(function: Callable[[], object]) -> float:
+    """Return the median CPU time of a call in seconds."""
     function()
-    found = []
+    times = []
     for _ in range(REPEATS):
         started = time.process_time()
         function()
-        found.append(time.process_time() - started)
-    return statistics.median(found)
+        times.append(time.process_time() - started)
+    return statistics.median(times)
 
 
 def spent(step: Callable[[], None], problem: Problem, members: int, nodes: int) -> Spent:
-    """By torch's profiler, over some steps of so many members on a batch of so many nodes."""
+    """Profile a training step.
+
+    Args:
+        step: does the step.
+        problem: model and data.
+        members: number of members in the stack.
+        nodes: number of nodes in the batch.
+    """
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profile:
         for _ in range(REPEATS):
@@ -81,7 +89,7 @@ def spent(step: Callable[[], None], problem: Problem, members: int, nodes: int) 
     products = [event for event in events if event.key in _PRODUCTS]
     in_products = sum(event.self_cpu_time_total for event in products) / 1e6
     in_loops = sum(event.self_cpu_time_total for event in events if event.key.startswith(_LOOPS)) / 1e6
-    layers = widths(problem.model.spec.in_features, problem.model.spec.config)
+    layers = widths(problem.model.spec.in_features, problem.model.spec.config.trunk)
     values = sum(_MOVED_IN * fan_in + _MOVED_OUT * fan_out for fan_in, fan_out in layers)
     size = torch.finfo(getattr(torch, problem.config.dtype)).bits // 8
     return Spent(

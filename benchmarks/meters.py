@@ -21,21 +21,21 @@ class Clock:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def time(self, name: str, function: Callable[[], Any]) -> Any:
-        """Call the function and note its time."""
+        """Call the function, note its CPU time under ``name``, and return its result."""
         started = time.process_time()
-        found = function()
+        result = function()
         self.seconds.setdefault(name, []).append(time.process_time() - started)
-        return found
+        return result
 
     def of(self, name: str) -> float:
-        """Median."""
+        """Return the median time of the calls under ``name``, in seconds."""
         return statistics.median(self.seconds[name])
 
 
 def peak_of(function: Callable[[], Any]) -> float:
-    """Peak memory of a process that calls the function, above what it has before, in MiB.
+    """Return the peak memory of a process that calls the function, above what it holds before the call, in MiB.
 
-    Each call has a process of its own: what others have left on the heap would stand in for what this one takes.
+    Each call has a process of its own, since memory that an earlier call left on the heap would be used again unseen.
     """
     receiver, sender = os.pipe()
     child = os.fork()
@@ -47,19 +47,20 @@ def peak_of(function: Callable[[], Any]) -> float:
         finally:
             os._exit(0)
     os.close(sender)
-    with os.fdopen(receiver) as told:
-        found = told.read()
+    with os.fdopen(receiver) as pipe:
+        answer = pipe.read()
     os.waitpid(child, 0)
-    if not found:
-        raise RuntimeError("the process whose memory was to be measured ended before it told")
-    return float(found)
+    if not answer:
+        raise RuntimeError("the process whose memory was to be measured ended without an answer; its error is above")
+    return float(answer)
 
 
 _MALLOPT = {-1: 2**17, -3: 2**17, -4: 2**16}
-"""Of ``malloc.h``: thresholds of trimming and of mapping, and how many mappings there may be."""
+"""Settings of ``malloc.h``: thresholds of trimming and of mapping in bytes, and the largest number of mappings."""
 
 
 def _peak_of(function: Callable[[], Any]) -> float:
+    """Return the peak memory of this process while it calls the function, above what it holds before, in MiB."""
     gc.collect()
     library = ctypes.CDLL(None)
     for setting in _MALLOPT.items():  # what is freed goes back at once, whatever the heap looks like
@@ -72,5 +73,6 @@ def _peak_of(function: Callable[[], Any]) -> float:
 
 
 def _status(name: str) -> int:
+    """Return a number of this process's status, in KiB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1])

@@ -1,9 +1,8 @@
-"""What launchers add to the training: 84 members of one second on two workers.
+"""The time that launchers add to the training: 84 members of one second on two workers.
 
-Each member is a shard of its own, which is the most work there can be for a launcher. The
-commands are those that a user types, and everything is real but the length of an epoch
-(``benchmarks/slow_training``). Loading the data, evaluation and writing the result count as
-overhead too. Ideal are 42 s. The command lines take turns.
+Each member is a shard, which is the most work that there can be for a launcher. The commands are those that a user
+types, and everything is real but the length of an epoch (``benchmarks/slow_training``). Loading the data, evaluation
+and writing the result count as overhead, too. The ideal time is 42 s. The launchers take turns.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ tasks:
   C: {target: charge_transfer}
   M: {target: magnetic_moment}
 seeds: 12
-model: {conv: pna, layers: 2, width: 4, heads: [4]}
+model: {trunk: {conv: pna, layers: 2, width: 4}, heads: [4]}
 train: {epochs: 1, batch_size: 16, device: cpu, early_stopping: null}
 probes: null
 launch: {launcher: {name: local, workers: 2}, members_per_shard: 1}
@@ -46,7 +45,7 @@ launch: {launcher: {name: local, workers: 2}, members_per_shard: 1}
 
 @dataclass(frozen=True)
 class Measured:
-    """One run.
+    """The times of one run.
 
     Attributes:
         makespan: seconds from the first member's start to the last one's end.
@@ -64,18 +63,19 @@ class Measured:
 
 
 def run(rounds: int) -> dict[str, str]:
-    """Measure; the page with the table."""
+    """Measure all launchers; return file name -> content of the page."""
     # Ray's own cluster has as many workers as there are cores, so all get two
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
     load = os.getloadavg()[0]  # other work on these cores and this disk counts as overhead too
-    found: dict[str, list[Measured]] = {name: [] for name in TARGETS}
+    runs: dict[str, list[Measured]] = {name: [] for name in TARGETS}
     for _ in range(rounds):
-        for name, measured in found.items():
+        for name, measured in runs.items():
             measured.append(_measure(name))
-    return {"scheduling.md": _table(found, rounds, load)}
+    return {"scheduling.md": _table(runs, rounds, load)}
 
 
 def _measure(launcher: str) -> Measured:
+    """Run the study once under a launcher."""
     with tempfile.TemporaryDirectory() as folder:
         root, spans = Path(folder), Path(folder) / "spans"
         spans.mkdir()
@@ -97,32 +97,34 @@ def _measure(launcher: str) -> Measured:
         assert len(results) == MEMBERS, f"{launcher}: {len(results)} results"
         by_worker = [_spans(path) for path in sorted(spans.glob("*.jsonl"))]
     assert len(by_worker) == WORKERS, f"{launcher}: {len(by_worker)} workers"
-    every = [span for own in by_worker for span in own]
-    assert len(every) == MEMBERS
-    assert all(end - start >= 1 for start, end in every)
-    gaps = [after[0] - before[1] for own in by_worker for before, after in itertools.pairwise(own)]
-    first, last = min(start for start, _ in every), max(end for _, end in every)
+    all_spans = list(itertools.chain.from_iterable(by_worker))
+    assert len(all_spans) == MEMBERS
+    assert all(end - start >= 1 for start, end in all_spans)
+    gaps = [after[0] - before[1] for worker in by_worker for before, after in itertools.pairwise(worker)]
+    first_start, last_end = min(start for start, _ in all_spans), max(end for _, end in all_spans)
     return Measured(
-        makespan=last - first,
+        makespan=last_end - first_start,
         command=command,
-        before=first - began,
-        member=statistics.mean(end - start for start, end in every),
+        before=first_start - began,
+        member=statistics.mean(end - start for start, end in all_spans),
         gap=statistics.mean(gaps),
     )
 
 
 def _spans(path: Path) -> list[tuple[float, float]]:
+    """Return start and end of each shard that a worker has trained, as Unix times."""
     lines = map(json.loads, path.read_text().splitlines())
     return sorted((line["start"], line["end"]) for line in lines if line["what"] == "shard")
 
 
 def _command(launcher: str, root: Path) -> list[str]:
+    """Return the command that runs the study under a launcher."""
     python = [sys.executable, "-m"]
     study = ["ensemble_mtl", "run", str(root / "seconds.yaml"), "--no-report", "--launcher", launcher]
     if launcher == "local":
         return [*python, *study, "--set", f"launch.launcher.workers={WORKERS}"]
     if launcher == "mpi":
-        beside = Path(sys.executable).parent / "mpiexec"  # the one of the package mpich
+        beside = Path(sys.executable).parent / "mpiexec"  # that of the package mpich
         mpiexec = str(beside) if beside.exists() else "mpiexec"
         return [mpiexec, "-n", str(WORKERS), *python, "mpi4py", "-m", *study]
     if os.geteuid() or not shutil.which("unshare"):
@@ -132,7 +134,8 @@ def _command(launcher: str, root: Path) -> list[str]:
     return [*private, 'ip link set lo up && "$@"', "private", *python, *study]
 
 
-def _table(found: dict[str, list[Measured]], rounds: int, load: float) -> str:
+def _table(runs_of: dict[str, list[Measured]], rounds: int, load: float) -> str:
+    """Return the page with the table, as Markdown."""
     software = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
         "# Scheduling overhead",
@@ -151,12 +154,12 @@ def _table(found: dict[str, list[Measured]], rounds: int, load: float) -> str:
         "| before the first member [s] | member [s] | between members [ms] |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, runs in found.items():
+    for name, runs in runs_of.items():
         ratios = [measured.makespan / IDEAL_SECONDS for measured in runs]
-        own = [measured.makespan / (MEMBERS * measured.member / WORKERS) for measured in runs]
+        to_members = [measured.makespan / (MEMBERS * measured.member / WORKERS) for measured in runs]
         commands = [measured.command / IDEAL_SECONDS for measured in runs]
         lines.append(
-            f"| {name} | {_range(ratios, 3)} | ≤ {TARGETS[name]} | {_range(own, 3)} | {_range(commands, 2)} "
+            f"| {name} | {_range(ratios, 3)} | ≤ {TARGETS[name]} | {_range(to_members, 3)} | {_range(commands, 2)} "
             f"| {_range([measured.before for measured in runs], 1)} | {_range([run.member for run in runs], 3)} "
             f"| {_range([measured.gap * 1000 for measured in runs], 1)} |"
         )

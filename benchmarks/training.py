@@ -22,20 +22,23 @@ from benchmarks.meters import Clock, peak_of
 from benchmarks.training_figure import draw
 from benchmarks.training_table import PEER, Case, Measured, table
 from ensemble_mtl.config.study import StudyConfig
+from ensemble_mtl.core.runtime.this_process import prepare_process
 from ensemble_mtl.data import prepare
 from ensemble_mtl.models.reference import reference_model
 from ensemble_mtl.study.directory import Study
+from ensemble_mtl.train.loop import batches
 from ensemble_mtl.train.optimizer import adam
 from ensemble_mtl.train.state import initial
-from ensemble_mtl.train.step import Problem, batches, losses_and_gradient
-from ensemble_mtl.worker.shard import make_problem
+from ensemble_mtl.train.step import Problem, losses_and_gradient
+from ensemble_mtl.worker.problem import make_problem
 
 ROUNDS = 5
 STACKS = (1, 2, 4, 6, 12, 24)
 STEPS = 3
 BATCHES = (16, 32, 64, 128, 256)
-"""Graphs per step, for the growth with their number; of the first case, in stacks of :data:`GROWING`."""
+"""Numbers of graphs per step for which the growth of its time is measured, on the first case."""
 GROWING = 4
+"""Number of members in the stack of that measurement."""
 
 LATTICE: dict[str, Any] = {
     "name": "benchmark",
@@ -56,7 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
         "graph": {"radius": 7.0, "periodic": True},
         "model": {"edge_basis": 16},
     },
-    "small molecules": {**MOLECULES, "model": {"conv": "pna"}, "train": {"device": "cpu"}},
+    "small molecules": {**MOLECULES, "model": {"trunk": {"conv": "pna"}}, "train": {"device": "cpu"}},
 }
 QM8: dict[str, Any] = {
     "name": "benchmark",
@@ -71,14 +74,19 @@ QM8: dict[str, Any] = {
     "tasks": {name: {"target": f"{name}-CC2"} for name in ("E1", "E2", "f1", "f2")},
     "split": {"name": "random", "fractions": [0.70, 0.15, 0.15]},
     "normalize": {"method": "standard", "fit_on": "train"},
-    "model": {"conv": "pna"},
+    "model": {"trunk": {"conv": "pna"}},
     "train": {"device": "cpu"},
 }
 
 
 def run(rounds: int, qm8: Path | None = None) -> dict[str, str | bytes]:
-    """Measure; the page and its figure. With the file of QM8 its molecules take the place of the embedded ones."""
-    torch.set_num_threads(1)
+    """Measure all cases; return file name -> content of the page and of its figure.
+
+    Args:
+        rounds: number of interleaved repetitions.
+        qm8: file of QM8; if given, its molecules are trained on instead of the built-in ones.
+    """
+    prepare_process()
     configs = dict(CASES)
     if qm8 is not None:
         del configs["small molecules"]
@@ -89,8 +97,8 @@ def run(rounds: int, qm8: Path | None = None) -> dict[str, str | bytes]:
             problem = _problem(config, Path(folder))
         cases.append(_measure(name, problem, rounds))
         growth = growth or _growth(problem, rounds)
-    found = Measured(cases, growth, GROWING, machine.measure(), rounds)
-    return {"training.md": table(found), "training.svg": draw(found)}
+    measured = Measured(cases, growth, GROWING, machine.measure(), rounds)
+    return {"training.md": table(measured), "training.svg": draw(measured)}
 
 
 def _problem(config: dict[str, Any], folder: Path) -> Problem:
@@ -103,12 +111,13 @@ def _problem(config: dict[str, Any], folder: Path) -> Problem:
 
 
 def _measure(name: str, problem: Problem, rounds: int) -> Case:
+    """Measure speed and memory of all variants on one kind of graphs."""
     variants: dict[str, tuple[int, Callable[[], None]]] = {PEER: (1, _peer(problem))}
     if hydragnn_peer.available():
         variants["HydraGNN"] = (1, hydragnn_peer.peer(problem))
     variants |= {f"stack of {size}": (size, _stack(problem, size)) for size in STACKS}
     for _, step in variants.values():
-        step()  # loads what its first call loads
+        step()  # a first call also loads and compiles
     memory = {variant: peak_of(step) / members for variant, (members, step) in variants.items()}
     clock = _clocked({variant: step for variant, (_, step) in variants.items()}, rounds)
     graphs = batches(problem, 0)[0]
@@ -123,16 +132,17 @@ def _measure(name: str, problem: Problem, rounds: int) -> Case:
 
 
 def _clocked(steps: dict[Any, Callable[[], None]], rounds: int) -> Clock:
+    """Time :data:`STEPS` steps of each variant in every round, the variants taking turns."""
     clock = Clock()
     for _ in range(rounds):
         for variant, step in steps.items():
-            step()  # after the others it finds cold caches
+            step()  # after another variant's steps its data are not in the caches
             clock.time(variant, lambda step=step: [step() for _ in range(STEPS)])
     return clock
 
 
 def _growth(problem: Problem, rounds: int) -> dict[int, float]:
-    """Graphs of a batch -> CPU seconds of a step."""
+    """Return graphs per batch -> CPU seconds of a step."""
     steps = {
         size: _stack(replace(problem, config=problem.config.model_copy(update={"batch_size": size})), GROWING)
         for size in BATCHES
@@ -142,6 +152,7 @@ def _growth(problem: Problem, rounds: int) -> dict[int, float]:
 
 
 def _peer(problem: Problem) -> Callable[[], None]:
+    """Return a training step of the same architecture made of PyG's layers, on the first batch."""
     graphs = problem.table.batch(batches(problem, 0)[0])
     batch, tasks = graphs.to_pyg(), problem.model.spec.tasks
     model = reference_model(problem.model.spec, problem.model.degrees, problem.model.node_tasks, "mean")
@@ -157,13 +168,14 @@ def _peer(problem: Problem) -> Callable[[], None]:
 
 
 def _stack(problem: Problem, size: int) -> Callable[[], None]:
+    """Return a training step of a stack of ``size`` members on the first batch."""
     state = initial(problem.layout, problem.buffers, range(size), problem.config, torch.device("cpu"))
     weights = torch.ones(size, len(problem.model.spec.tasks))
-    graphs, moments = batches(problem, 0)[0], state.group("optimizer")
+    graphs, optimizer_state = batches(problem, 0)[0], state.group("optimizer")
     lr = torch.full((size,), 1e-3, dtype=torch.float64)
 
     def step() -> None:
         _, gradient = losses_and_gradient(problem, state, weights, graphs)
-        adam.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
+        adam.step(problem.config.optimizer, state["parameters"], gradient, optimizer_state, lr)
 
     return step

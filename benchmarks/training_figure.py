@@ -13,12 +13,12 @@ COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#8C6D00")
 STACK = "stack of "
 
 
-def draw(found: Measured) -> bytes:
-    """As SVG: speed against the number of members, and time of a graph against its edges."""
+def draw(measured: Measured) -> bytes:
+    """Draw the speed against the number of members, and the time of a graph against its edges; return it as SVG."""
     with style():
         figure = Figure(figsize=(10.5, 4.2), layout="constrained")
         speed, cost = figure.subplots(1, 2)
-        for case, colour in zip(found.cases, COLOURS, strict=False):
+        for case, colour in zip(measured.cases, COLOURS, strict=False):
             sizes = [int(name.removeprefix(STACK)) for name in case.rates if name.startswith(STACK)]
             ratios = [case.rate(f"{STACK}{size}") / case.rate(PEER) for size in sizes]
             speed.plot(sizes, ratios, "o-", color=colour, label=f"{case.name} ({case.edges:,.0f} edges)")
@@ -28,7 +28,7 @@ def draw(found: Measured) -> bytes:
         speed.minorticks_off()
         speed.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
         speed.set_title("How much faster than PyG")
-        lattices = found.cases[:3]
+        lattices = measured.cases[:3]
         for variant, colour in ((PEER, MUTED), ("stack of 1", "#56B4E9"), ("stack of 12", "#0072B2")):
             cost.plot(
                 [case.edges for case in lattices],

@@ -14,7 +14,7 @@ from ensemble_mtl.core.runtime.provenance import device_name, versions
 
 PEER = "PyG"
 TARGETS = {"FePt as published: 7 bohr, open": 5, "11.5 bohr, open": 8, "7 Å, periodic": 35, "QM8": 3}
-"""Ratio to PyG that a stack of 12 is to reach."""
+"""Speed relative to PyG that a stack of 12 is to reach, by kind of graphs."""
 
 
 @dataclass
@@ -22,10 +22,10 @@ class Case:
     """What was measured on one kind of graphs.
 
     Attributes:
-        name: of the graphs.
-        edges: per graph, on the average.
-        rates: variant -> graphs per CPU second × members, of each round.
-        memory: variant -> peak of a step, in MiB per member.
+        name: name of the kind of graphs.
+        edges: mean number of edges per graph.
+        rates: variant -> graphs per CPU second × members, one entry per round.
+        memory: variant -> peak memory of a step, in MiB per member.
         spent: where the time of a stack of 12 goes.
     """
 
@@ -36,20 +36,20 @@ class Case:
     spent: Spent
 
     def rate(self, variant: str) -> float:
-        """Median."""
+        """Return the median rate of a variant, in graphs per CPU second × members."""
         return statistics.median(self.rates[variant])
 
 
 @dataclass
 class Measured:
-    """All of it.
+    """All that the benchmark measured.
 
     Attributes:
-        cases: kinds of graphs.
-        growth: graphs per batch -> CPU seconds of a step, of the first case.
-        growing: members of that stack.
-        ceilings: the machine's.
-        rounds: interleaved repetitions.
+        cases: what was measured on each kind of graphs.
+        growth: graphs per batch -> CPU seconds of a step, for the first case.
+        growing: number of members in the stack of ``growth``.
+        ceilings: the ceilings of the machine.
+        rounds: number of interleaved repetitions.
     """
 
     cases: Sequence[Case]
@@ -59,13 +59,13 @@ class Measured:
     rounds: int
 
 
-def table(found: Measured) -> str:
-    """As Markdown."""
+def table(measured: Measured) -> str:
+    """Return the page with its tables, as Markdown."""
     software = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
         "# Training speed",
         "",
-        f"Graphs per CPU second × members; medians of {found.rounds} interleaved rounds, range in brackets. Peak "
+        f"Graphs per CPU second × members; medians of {measured.rounds} interleaved rounds, range in brackets. Peak "
         "memory of a training step, per member, where freed memory goes back at once (a study's workers keep it). "
         f"{device_name(torch.device('cpu'))}; {software}. 6 × 20 PNA, all tasks together, batch 64, float32. "
         "Made by `make bench`; QM8 takes `python -m benchmarks --only training --qm8 FILE`, HydraGNN takes part where "
@@ -75,11 +75,11 @@ def table(found: Measured) -> str:
         "",
         "| graphs | edges | variant | graphs/s × members | ratio to PyG | MiB per member |",
         "|:--|--:|:--|--:|--:|--:|",
-        *(line for case in found.cases for line in _rows(case)),
+        *(line for case in measured.cases for line in _rows(case)),
         "",
-        *_targets(found),
-        *_ceilings(found),
-        *_growth(found),
+        *_targets(measured),
+        *_ceilings(measured),
+        *_growth(measured),
     ]
     return "\n".join(lines) + "\n"
 
@@ -95,17 +95,17 @@ def _rows(case: Case) -> list[str]:
     return lines
 
 
-def _targets(found: Measured) -> list[str]:
+def _targets(measured: Measured) -> list[str]:
     lines = ["| graphs | stack of 12 to PyG | target |", "|:--|--:|--:|"]
-    for case in found.cases:
+    for case in measured.cases:
         if case.name in TARGETS:
             ratio = case.rate("stack of 12") / case.rate(PEER)
             lines.append(f"| {case.name} | {ratio:.1f} | {TARGETS[case.name]} |")
     return [*lines, ""]
 
 
-def _ceilings(found: Measured) -> list[str]:
-    flops, moved = found.ceilings.flops, found.ceilings.bytes
+def _ceilings(measured: Measured) -> list[str]:
+    flops, moved = measured.ceilings.flops, measured.ceilings.bytes
     lines = [
         f"One core multiplies large matrices at {flops / 1e9:,.0f} GFLOP/s and copies large arrays at "
         f"{moved / 1e9:,.0f} GB/s (read and written). Of that a stack of 12 reaches, in the parts of a step that are "
@@ -114,7 +114,7 @@ def _ceilings(found: Measured) -> list[str]:
         "| graphs | time in products | GFLOP/s | of the ceiling | time in loops | GB/s | of the ceiling |",
         "|:--|--:|--:|--:|--:|--:|--:|",
     ]
-    for case in found.cases:
+    for case in measured.cases:
         spent = case.spent
         lines.append(
             f"| {case.name} | {spent.products:.0%} | {spent.flops / 1e9:,.0f} | {spent.flops / flops:.0%} | "
@@ -123,18 +123,19 @@ def _ceilings(found: Measured) -> list[str]:
     return [*lines, ""]
 
 
-def _growth(found: Measured) -> list[str]:
-    first, case = list(found.growth.items()), found.cases[0]
-    (few, short), (many, long) = first[0], first[-1]
-    exponent = math.log(long / short) / math.log(many / few)
-    steps = ", ".join(f"{size}: {seconds * 1e3:,.0f}" for size, seconds in first)
+def _growth(measured: Measured) -> list[str]:
+    """Return a paragraph on how the time of a step grows with graphs, members and edges."""
+    times, case, dense = list(measured.growth.items()), measured.cases[0], measured.cases[2]
+    (fewest, shortest), (largest, longest) = times[0], times[-1]
+    exponent = math.log(longest / shortest) / math.log(largest / fewest)
+    steps = ", ".join(f"{size}: {seconds * 1e3:,.0f}" for size, seconds in times)
     ratio = math.log(case.rate("stack of 24") / case.rate("stack of 1")) / math.log(24)
     edges = [
-        f"{name}, edges × {found.cases[2].edges / case.edges:.1f}: × {case.rate(name) / found.cases[2].rate(name):.1f}"
+        f"{name}, edges × {dense.edges / case.edges:.1f}: × {case.rate(name) / dense.rate(name):.1f}"
         for name in (PEER, "stack of 12")
     ]
     return [
-        f"Growth of the time of a step. With graphs per batch (milliseconds; {case.name}, {found.growing} members) "
+        f"Growth of the time of a step. With graphs per batch (milliseconds; {case.name}, {measured.growing} members) "
         f"{steps}: as their number to the power {exponent:.2f}. With members, from 1 to 24, as their number to the "
-        f"power {1 - ratio:.2f}. With edges, from the first case to {found.cases[2].name}: {'; '.join(edges)}.",
+        f"power {1 - ratio:.2f}. With edges, from the first case to {dense.name}: {'; '.join(edges)}.",
     ]

@@ -1,8 +1,8 @@
 """Simulate a study on a cluster: makespan, efficiency and lost work of each launcher.
 
-Shards are made, ordered and handed out as the launchers do it; nodes fail at random, lost is
-what was trained since the last checkpoint. What each launcher is taken to do is said in
-hpc/simulation/modes.py. Times of members come from --study, --times or --lognormal.
+Shards are made, ordered and handed out as by the launchers. Nodes fail at random, and a failure
+loses what was trained since the last checkpoint. hpc/simulation/modes.py says what each launcher
+is assumed to do. Times of members come from --study, --times or --lognormal.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ LAUNCHERS = {
     "ray": Launcher(start=12.0, hand_out=0.001, latency=0.004),
     "array": Launcher(start=2.5, hand_out=0.0001, latency=0.0005),
 }
-"""Of the order of what docs/benchmarks/scheduling.md measures; what the lead spends is an estimate. To be varied."""
+"""Costs of each launcher: about those that docs/benchmarks/scheduling.md measured; the time of the lead per shard is an
+estimate. Vary them by --costs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line, and return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -52,8 +53,20 @@ def main(arguments: list[str] | None = None) -> int:
 def simulate(
     name: str, cluster: Cluster, launcher: Launcher, groups: list[times.Group], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Mean and standard error over the repeats of each quantity, or why there is no end."""
-    found: list[dict[str, float]] = []
+    """Simulate one launcher.
+
+    Args:
+        name: name of the launcher.
+        cluster: the machine.
+        launcher: what the launcher costs.
+        groups: how long members take, by subset.
+        options: the command line's.
+
+    Returns:
+        quantity -> ``mean`` and ``sem``, its standard error over the repeats; or ``endless`` -> why the study does not
+        end.
+    """
+    courses: list[dict[str, float]] = []
     members = times.plan(groups, options.members)
     for repeat in range(options.repeats):
         # the members of a repeat take the same time under every launcher
@@ -65,7 +78,7 @@ def simulate(
         except EndlessError as error:
             return {"endless": str(error)}
         spent = simulation.spent
-        found.append(
+        courses.append(
             {
                 "makespan_hours": makespan / HOUR,
                 "efficiency": spent.efficiency,
@@ -78,7 +91,7 @@ def simulate(
                 "jobs": spent.jobs,
             }
         )
-    return {key: _mean([row[key] for row in found]) for key in found[0]}
+    return {key: _mean([course[key] for course in courses]) for key in courses[0]}
 
 
 def _mean(values: list[float]) -> dict[str, float | None]:
@@ -102,8 +115,8 @@ def _cluster(options: argparse.Namespace) -> Cluster:
     )
     for field in dataclasses.fields(cluster):
         value = getattr(cluster, field.name)
-        whole = field.type == "int"
-        if not (value > 0 or (value == 0 and not whole and field.name not in ("mtbf", "time_limit"))):
+        is_count = field.type == "int"
+        if not (value > 0 or (value == 0 and not is_count and field.name not in ("mtbf", "time_limit"))):
             raise ValueError(f"{field.name.replace('_', ' ')}: got {value}, expected a positive number")
     return cluster
 
@@ -122,6 +135,7 @@ def _groups(options: argparse.Namespace) -> list[times.Group]:
 
 
 def _subset(text: str) -> times.Group:
+    """Return the group of a text ``SUBSET=MEAN,STD``."""
     name, _, numbers = text.partition("=")
     mean, std = _numbers(f"--times {text}", numbers, 2)
     subset = tuple(name.split("+")) if "+" in name else tuple(name)
@@ -134,20 +148,25 @@ def _launcher(name: str, options: argparse.Namespace) -> Launcher:
         if key not in LAUNCHERS:
             raise ValueError(f"--costs {text}: got launcher {key!r}, expected one of {', '.join(LAUNCHERS)}")
         if key == name:
-            return Launcher(*_numbers(f"--costs {text}", numbers, 3, least=0.0))
+            return Launcher(*_numbers(f"--costs {text}", numbers, 3, may_begin_with_zero=True))
     return LAUNCHERS[name]
 
 
-def _numbers(where: str, text: str, count: int, least: float | None = None) -> list[float]:
+def _numbers(option: str, text: str, count: int, *, may_begin_with_zero: bool = False) -> list[float]:
+    """Return the numbers in ``text``, of which none is negative.
+
+    Raises:
+        ValueError: they are not ``count`` such numbers; the message names the option.
+    """
     try:
-        found = [float(word) for word in text.split(",")]
+        numbers = [float(word) for word in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) != count or not all(math.isfinite(number) for number in found):
-        raise ValueError(f"{where}: got {text!r}, expected {count} numbers with a comma between")
-    if min(found) < 0 or (least is None and found[0] == 0):
-        raise ValueError(f"{where}: got {text!r}; times are positive")
-    return found
+        numbers = []
+    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{option}: got {text!r}, expected {count} numbers with commas between them")
+    if min(numbers) < 0 or (numbers[0] == 0 and not may_begin_with_zero):
+        raise ValueError(f"{option}: got {text!r}, expected positive times")
+    return numbers
 
 
 def _table(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
@@ -170,8 +189,8 @@ def _table(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: dict[str, float | None]) -> str:
-    mean, sem = value["mean"], value["sem"]
+def _cell(quantity: dict[str, float | None]) -> str:
+    mean, sem = quantity["mean"], quantity["sem"]
     return f"{mean:,.4g}" + ("" if sem is None else f" ± {sem:,.2g}")
 
 

@@ -9,8 +9,10 @@ import pytest
 from helpers import system
 from hypothesis import settings
 
-# One thread, as every worker has: more are slower on small networks, and round otherwise.
-os.environ["OMP_NUM_THREADS"] = "1"
+from ensemble_mtl.core.runtime.this_process import prepare_process
+
+# Tests compute as every worker does.
+prepare_process()
 
 # No test may fail because a machine is busy.
 settings.register_profile("patient", settings(), deadline=None)

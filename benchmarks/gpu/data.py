@@ -32,8 +32,8 @@ CASES = ("fept", "qm8")
 MERGED = ("train", "launch", "graph", "data")
 """Sections of which single keys are replaced; others are replaced as a whole."""
 SMALL = {
-    "fept": {"conv": "pna", "layers": 2, "width": 6, "heads": [6]},
-    "qm8": {"trunk": "graph_network", "steps": 2, "width": 6, "heads": [6]},
+    "fept": {"trunk": {"conv": "pna", "layers": 2, "width": 6}, "heads": [6]},
+    "qm8": {"trunk": {"name": "graph_network", "steps": 2, "width": 6}, "heads": [6]},
 }
 SMALL_BATCH = 16
 

@@ -17,11 +17,11 @@ from ensemble_mtl.data.prepare import Prepared
 from ensemble_mtl.models import kernels
 from ensemble_mtl.train.state import StackState, initial
 from ensemble_mtl.train.step import Problem
-from ensemble_mtl.worker.shard import make_problem
+from ensemble_mtl.worker.problem import make_problem
 
 CPU = torch.device("cpu")
 GRAPHS, BATCH, SEEDS = 32, 8, (0, 1, 2)
-SIZES = {"width": 5, "heads": [6]}
+WIDTH, HEADS = 5, [6]
 TRAIN = {"dtype": "float64", "batch_size": BATCH, "epochs": 3, "schedule": {"name": "constant"}, "test_every": None,
          # Where a gradient is nothing but rounding, as that of a bias before batch norm, Adam would make steps of it.
          "optimizer": {"name": "adam", "lr": 1e-3, "eps": 1e-3}}  # fmt: skip
@@ -63,15 +63,16 @@ def examples(setting: Setting) -> Iterator[Example]:
 def _models(with_lengths: bool) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Name, model section, and whether it uses features of edges."""
     for conv in registry.names("models.conv"):
-        uses_edges = bool(registry.load("models.conv", conv).EDGE_FEATURES)
-        model = {"conv": conv, "layers": 2, **SIZES}
+        uses_edges = bool(registry.family("models.conv").load(conv).EDGE_FEATURES)
+        model = {"trunk": {"conv": conv, "layers": 2, "width": WIDTH}, "heads": HEADS}
         yield conv, model, uses_edges
         if with_lengths and uses_edges:
             yield f"{conv} with lengths", {**model, "edge_basis": 3}, True
     for trunk in registry.names("models.trunk"):
-        options = registry.load("models.trunk", trunk).Options.model_fields
+        options = registry.family("models.trunk").load(trunk).Options.model_fields
         if "conv" not in options:
-            yield trunk, {"trunk": trunk, **SIZES, **({"steps": 2} if "steps" in options else {})}, True
+            steps = {"steps": 2} if "steps" in options else {}
+            yield trunk, {"trunk": {"name": trunk, "width": WIDTH, **steps}, "heads": HEADS}, True
 
 
 def start(problem: Problem, device: torch.device) -> StackState:

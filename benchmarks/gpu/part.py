@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from ensemble_mtl.core.runtime.this_process import prepare_process
+
 TESTS = Path(__file__).parents[2] / "tests"
 EMULATED = "not measured: emulated"
 """Stands where a number would say nothing of a GPU, since a CPU imitates it."""
@@ -108,7 +110,7 @@ def main(measure: Callable[[Setting, Record], None]) -> None:
     arguments = parser.parse_args()
     places = Path(arguments.data), Path(arguments.work)
     setting = Setting(arguments.device, arguments.size == "full", *places, float(arguments.until))
-    torch.set_num_threads(1)
+    prepare_process()
     _leave_loops_that_are_not_compiled()
     with _emulation() if setting.emulated else contextlib.nullcontext():
         measure(setting, Record(Path(arguments.record)))

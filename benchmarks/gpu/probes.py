@@ -16,9 +16,9 @@ from benchmarks.gpu.data import CASES, config_of, name_of
 from benchmarks.gpu.part import Record, Setting, main, says
 from benchmarks.gpu.speed import problem_of
 from ensemble_mtl.config.sections import ProbeConfig
-from ensemble_mtl.curvature.hutchinson import rademacher
 from ensemble_mtl.curvature.measure import all_forms, hessian, probe_set
 from ensemble_mtl.curvature.measure import measure as measure_curvature
+from ensemble_mtl.curvature.sampling import rademacher
 from ensemble_mtl.train.state import StackState, initial
 from ensemble_mtl.train.step import Problem
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.data import config_of, study_of
-from benchmarks.gpu.models import GRAPHS, SIZES, TRAIN, deviation
+from benchmarks.gpu.models import GRAPHS, HEADS, TRAIN, WIDTH, deviation
 from benchmarks.gpu.part import Setting
 from benchmarks.gpu.recording import observed
 from ensemble_mtl.core.errors import TrainingError
 from ensemble_mtl.data import prepare
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.train import checkpoint
-from ensemble_mtl.worker import shard
-from ensemble_mtl.worker.stack import Control, InterruptedTrainingError
+from ensemble_mtl.worker.context import Supervisor
+from ensemble_mtl.worker.shard import train_shard
 
 PROBES = {"epochs": [0, "end"], "graphs": 4, "trace_samples": 4, "lanczos_steps": 3}
 COMPARED = ("parameters", "best.parameters", "best.loss", "optimizer.first", "optimizer.second")
@@ -29,7 +29,7 @@ def compare(setting: Setting, case: str) -> dict[str, Any]:
         _attempt(whole, interrupted=False)
         _attempt(parted, interrupted=True)
         _attempt(parted, interrupted=False)
-    pairs = [(_tensors(whole, index), _tensors(parted, index)) for index in range(len(whole.members()))]
+    pairs = [(_tensors(whole, index), _tensors(parted, index)) for index in range(len(whole.plan()))]
     apart = [deviation(other[name], one[name]) for one, other in pairs for name in one]
     bits = [torch.equal(other[name], one[name]) for one, other in pairs for name in one]
     return {
@@ -43,12 +43,12 @@ def compare(setting: Setting, case: str) -> dict[str, Any]:
 
 def _study(setting: Setting, case: str, place: str) -> Study:
     tasks = list(config_of(setting, case).tasks)
-    model = {"trunk": "graph_network", "steps": 2} if case == "qm8" else {"conv": "pna", "layers": 2}
+    trunk = {"name": "graph_network", "steps": 2} if case == "qm8" else {"conv": "pna", "layers": 2}
     study = study_of(
         setting,
         case,
         place,
-        model={**model, **SIZES},
+        model={"trunk": {**trunk, "width": WIDTH}, "heads": HEADS},
         train={**TRAIN, "device": "cpu" if setting.device == "cpu" else "cuda"},
         subsets=[tasks[:2], tasks[:1]],
         seeds=2,
@@ -65,13 +65,9 @@ def _attempt(study: Study, *, interrupted: bool) -> None:
     Raises:
         TrainingError: a member failed.
     """
-    planned = {member.id: member for member in study.members()}
-    try:
-        shard.attempt(study, planned, planned, Control(lambda event: None, lambda: interrupted))
-    except InterruptedTrainingError:
-        if not interrupted:
-            raise
-    for member in planned.values():
+    members = study.plan()
+    train_shard(study, members, Supervisor(lambda event: None, lambda: interrupted))
+    for member in members:
         if study.failure(member).exists():
             failure = json.loads(study.failure(member).read_text())
             raise TrainingError(f"{failure['error']} {failure.get('traceback', '')[-600:]}")
@@ -79,6 +75,6 @@ def _attempt(study: Study, *, interrupted: bool) -> None:
 
 def _tensors(study: Study, index: int) -> dict[str, torch.Tensor]:
     """What the member's checkpoint holds of its training."""
-    member = study.members()[index]
+    member = study.plan()[index]
     state, _ = checkpoint.load(study.checkpoint(member), member.id, torch.device("cpu"))
     return {name: state[name] for name in COMPARED if name in state.tensors}

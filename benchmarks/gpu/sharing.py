@@ -49,7 +49,7 @@ def _trained(setting: Setting, name: str, workers: int, members: int) -> dict[st
         launch={"launcher": {"name": "local", "workers": workers}, "members_per_shard": members},
     )
     events: list[dict[str, Any]] = []
-    planned = study.members()
+    planned = study.plan()
     shards = [Shard(tuple(planned[start::workers])) for start in range(workers)]
     finished = local.launch(study, shards, study.config.launch.launcher, events.append)
     return {"finished": finished, **_rate(study, events)}

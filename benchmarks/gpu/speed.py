@@ -15,9 +15,10 @@ from benchmarks.gpu.part import Record, Setting, main, says
 from benchmarks.gpu.recording import observed
 from ensemble_mtl.core.runtime.memory import is_shortage
 from ensemble_mtl.models.reference import reference_model
+from ensemble_mtl.train.loop import batches, train_epoch
 from ensemble_mtl.train.state import initial
-from ensemble_mtl.train.step import Problem, batches, train_epoch
-from ensemble_mtl.worker.shard import make_problem
+from ensemble_mtl.train.step import Problem
+from ensemble_mtl.worker.problem import make_problem
 
 STACKS = (1, 4, 12, 28, 84)
 SMALL_STACKS = (1, 4)
@@ -31,7 +32,7 @@ def measure(setting: Setting, record: Record) -> None:
     for case in CASES:
         problem = problem_of(setting, case)
         record[case] = row = {"data": name_of(setting, case), **_shape(problem)}
-        row["peer_name"] = "plain PyG" if problem.model.spec.config.trunk == "convolutions" else "plain torch"
+        row["peer_name"] = "plain PyG" if problem.model.spec.config.trunk.name == "convolutions" else "plain torch"
         row["peer"] = _guarded(lambda problem=problem: _peer(setting, problem))
         row["stacks"] = stacks = dict[str, Any]()
         record.write()
@@ -79,7 +80,7 @@ def _peer(setting: Setting, problem: Problem) -> dict[str, Any]:
     forget_memory(setting)
     graphs = problem.table.batch(batches(problem, 0)[0])
     batch, spec = graphs.to_pyg(), problem.model.spec
-    pooling = getattr(spec.config, "pooling", "mean")
+    pooling = getattr(spec.config.trunk, "pooling", "mean")
     model = reference_model(spec, problem.model.degrees, problem.model.node_tasks, pooling).to(setting.torch_device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 

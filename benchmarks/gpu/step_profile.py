@@ -16,8 +16,9 @@ from benchmarks.gpu.part import EMULATED, Record, Setting, main
 from benchmarks.gpu.recording import observed
 from benchmarks.gpu.speed import NOT_RECORDED, problem_of, shortened
 from ensemble_mtl.core.runtime.devices import finish
+from ensemble_mtl.train.loop import train_epoch
 from ensemble_mtl.train.state import initial
-from ensemble_mtl.train.step import Problem, train_epoch
+from ensemble_mtl.train.step import Problem
 
 STACKS, SMALL_STACKS = (12, 84), (2,)
 TOP = 12

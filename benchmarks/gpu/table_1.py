@@ -16,8 +16,10 @@ from benchmarks.gpu.recording import observed
 from ensemble_mtl.core.errors import TrainingError
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.member_files import last_metrics
-from ensemble_mtl.worker import shard
-from ensemble_mtl.worker.stack import Control, InterruptedTrainingError
+from ensemble_mtl.study.plan import Member
+from ensemble_mtl.worker.context import Supervisor
+from ensemble_mtl.worker.shard import train_shard
+from ensemble_mtl.worker.stack import Interrupted
 
 EPOCHS = 200
 FOR_THE_REST = 0.25, 20.0
@@ -28,8 +30,8 @@ SMALL_SEEDS, SMALL_EPOCHS = 2, 2
 def measure(setting: Setting, record: Record) -> None:
     """Train until the deadline, see that everything is checkpointed, and go on for one epoch."""
     study = _study(setting)
-    planned = {member.id: member for member in study.members()}
-    record["data"], record["members"] = name_of(setting, "fept"), len(planned)
+    members = study.plan()
+    record["data"], record["members"] = name_of(setting, "fept"), len(members)
     share, most = FOR_THE_REST
     deadline = setting.until - min(most, share * setting.seconds_left())
     epochs: list[dict[str, Any]] = []
@@ -49,15 +51,15 @@ def measure(setting: Setting, record: Record) -> None:
     started = time.time()
     with observed() as recordings:
         reached = _last_small_epoch(setting, epochs)
-        record["interrupted"] = _attempt(study, planned, Control(tell, reached, deadline))
+        record["interrupted"] = _train(study, members, Supervisor(tell, reached, deadline))
     record["recording_seconds"], record["refused"] = recordings.seconds, recordings.refused
     record["memory_mib_of_last_epoch"] = peak_memory_mib(setting)
-    record["projection"] = _projection(epochs, len(planned))
+    record["projection"] = _projection(epochs, len(members))
     record["validation"] = _validation(study)
-    record["checkpoints"] = sum(study.checkpoint(member).exists() for member in planned.values())
+    record["checkpoints"] = sum(study.checkpoint(member).exists() for member in members)
     if record.values["interrupted"] and epochs:
         before = epochs[-1]["epoch"]
-        _attempt(study, planned, Control(tell, lambda: epochs[-1]["epoch"] > before, setting.until - 2))
+        _train(study, members, Supervisor(tell, lambda: epochs[-1]["epoch"] > before, setting.until - 2))
         record["resumed"] = {"from": before, "to": epochs[-1]["epoch"]}
     if not epochs or failures:
         raise TrainingError("; ".join(failures) or "no epoch ended in time")
@@ -83,13 +85,10 @@ def _last_small_epoch(setting: Setting, epochs: list[dict[str, Any]]) -> Callabl
     return lambda: not setting.full and len(epochs) >= SMALL_EPOCHS
 
 
-def _attempt(study: Study, planned: dict[str, Any], control: Control) -> str:
+def _train(study: Study, members: list[Member], supervisor: Supervisor) -> str:
     """Train as a worker does; why it ended early, or nothing."""
-    try:
-        shard.attempt(study, planned, planned, control)
-    except InterruptedTrainingError as error:
-        return str(error)
-    return ""
+    end = train_shard(study, members, supervisor)
+    return end.reason if isinstance(end, Interrupted) else ""
 
 
 def _projection(epochs: list[dict[str, Any]], members: int) -> dict[str, float] | None:
@@ -111,7 +110,7 @@ def _projection(epochs: list[dict[str, Any]], members: int) -> dict[str, float] 
 def _validation(study: Study) -> dict[str, dict[str, float]]:
     """Group -> task -> mean scaled validation error at the last epoch, which shows that something is learned."""
     rows: dict[str, list[dict[str, float]]] = {}
-    for member in study.members():
+    for member in study.plan():
         if line := last_metrics(study, member):
             rows.setdefault(member.group, []).append(json.loads(json.dumps(line["val_rmse_scaled"])))
     return {

@@ -14,17 +14,17 @@ class Cluster:
     """The machine and the settings that all launchers share; all times in seconds.
 
     Attributes:
-        gpus: one worker each.
-        gpus_per_node: what a failing node takes with it; the last node may have fewer.
+        gpus: number of GPUs, of which each has a worker.
+        gpus_per_node: number of GPUs that fail with a node; the last node may have fewer.
         mtbf: mean time between failures of one node; they are exponential and independent.
-        repair: until a failed node is back.
+        repair: time until a failed node is back.
         queue_wait: mean of the exponential wait before each job starts.
-        time_limit: of one job.
-        checkpoint_every: least time between two checkpoints of a shard, ``train.checkpoint_seconds``.
-        checkpoint_cost: time one takes.
-        shard_start: loading data and model for a shard, each time one is begun.
-        epochs: per member; checkpoints and stops fall between epochs.
-        members_per_shard: as in the configuration.
+        time_limit: time limit of a job.
+        checkpoint_every: shortest time between two checkpoints of a shard, ``train.checkpoint_seconds``.
+        checkpoint_cost: time that a checkpoint takes.
+        shard_start: time to load data and model, each time that a shard is begun.
+        epochs: number of epochs of a member; checkpoints and stops fall between epochs.
+        members_per_shard: ``launch.members_per_shard``.
     """
 
     gpus: int
@@ -41,13 +41,13 @@ class Cluster:
 
     @property
     def nodes(self) -> int:
-        """Their number."""
+        """The number of nodes."""
         return -(-self.gpus // self.gpus_per_node)
 
     def gpus_of(self, node: int) -> range:
-        """The GPUs of a node."""
-        first = node * self.gpus_per_node
-        return range(first, min(first + self.gpus_per_node, self.gpus))
+        """Return the numbers of a node's GPUs."""
+        start = node * self.gpus_per_node
+        return range(start, min(start + self.gpus_per_node, self.gpus))
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from simulation.cluster import Cluster, Launcher, Spent
 from simulation.pool import Pool, Window
 from simulation.work import Work
 
-MOST_JOBS = 1000
-"""After so many starts of one job the study is said not to end."""
+MAX_JOBS = 1000
+"""After so many starts of one job the study counts as endless."""
 
 
 class EndlessError(Exception):
-    """Failures or time limits leave no progress."""
+    """The study makes no progress, because of failures or time limits."""
 
 
 class Simulation:
@@ -43,8 +43,8 @@ class Simulation:
         cluster: the machine.
         launcher: what the launcher costs.
         members: the plan; ids are numbers from 0.
-        seconds: ``[n]`` GPU-seconds of each.
-        rng: for queue waits and failures.
+        seconds: ``[n]`` GPU-seconds of each member.
+        rng: draws queue waits and failures.
     """
 
     def __init__(
@@ -60,21 +60,21 @@ class Simulation:
         self.spent = Spent([0] * len(members))
 
     def wait(self) -> float:
-        """Seconds that a job stands in the queue."""
+        """Draw the seconds that a job waits in the queue."""
         return float(self.rng.exponential(self.cluster.queue_wait))
 
     def started(self, times: int) -> None:
-        """Count a job, for the ``times``-th time.
+        """Count the start of a job, which is its ``times``-th start.
 
         Raises:
-            EndlessError: it has been started too often.
+            EndlessError: the job was started too often.
         """
         self.spent.jobs += 1
-        if times > MOST_JOBS:
-            raise EndlessError(f"no end after {MOST_JOBS} jobs")
+        if times > MAX_JOBS:
+            raise EndlessError(f"no end after {MAX_JOBS} jobs")
 
     def pool(self, cluster: Cluster, fatal: Callable[[int], bool]) -> Pool:
-        """Workers on ``cluster``."""
+        """Return the workers of one job on ``cluster``."""
         return Pool(cluster, self.launcher, fatal, self.rng, self.spent)
 
 
@@ -96,14 +96,14 @@ def local(simulation: Simulation) -> float:
 
 
 def _one_node(simulation: Simulation, node: Cluster, part: Sequence[Member], start: float, until: float) -> float:
-    for _ in range(MOST_JOBS):
+    for _ in range(MAX_JOBS):
         outcome = simulation.pool(node, lambda _: True).run(simulation.work, part, Window(start, until))
         start = outcome.time + node.repair
         if outcome.how != "failed":
             return outcome.time
         if start >= until:
             return until
-    raise EndlessError(f"no end after {MOST_JOBS} failures of one node")
+    raise EndlessError(f"no end after {MAX_JOBS} failures of one node")
 
 
 def mpi(simulation: Simulation) -> float:

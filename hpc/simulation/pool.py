@@ -19,7 +19,7 @@ from simulation.work import Attempt, Work
 
 @dataclass(frozen=True)
 class Window:
-    """The time that a job has: from ``start`` to ``until``."""
+    """The time that a job has, from ``start`` to ``until`` in seconds."""
 
     start: float
     until: float = math.inf
@@ -30,7 +30,7 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        time: when.
+        time: when the job ended, in seconds.
         how: everything is ``done``, a node ``failed`` that takes the job along, or the ``limit`` came.
     """
 
@@ -42,11 +42,11 @@ class Pool:
     """The workers of one job.
 
     Args:
-        cluster: its ``gpus`` are those of this job.
-        launcher: what it costs.
-        fatal: whether the failure of a node, counted from 0, ends the job.
-        rng: for the failures.
-        spent: receives the account.
+        cluster: the machine; its ``gpus`` are those of this job.
+        launcher: what the launcher costs.
+        fatal: returns whether the failure of a node, counted from 0, ends the job.
+        rng: draws the failures.
+        spent: receives what is spent.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Pool:
         self.lead_free = 0.0
 
     def run(self, work: Work, members: Sequence[Member], window: Window) -> Outcome:
-        """Do what is left of ``members``, as far as it goes."""
+        """Train the unfinished ones of ``members`` within the job's time, and return how the job ended."""
         self.waiting = deque(work.shards(members, self.cluster.gpus))
         if not self.waiting:
             return Outcome(window.start, "done")

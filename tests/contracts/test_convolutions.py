@@ -14,15 +14,15 @@ from helpers.tolerances import DERIVATIVE, ROUNDING, close
 from pydantic import ValidationError
 from torch import Tensor
 
-from ensemble_mtl.config import registry
-from ensemble_mtl.config.sections import ModelConfig
+from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.data import degrees as degree_statistics
 from ensemble_mtl.data import topology as topologies
 from ensemble_mtl.data.topology import Topology
+from ensemble_mtl.models.conv.base import FAMILY as CONVOLUTIONS
 from ensemble_mtl.models.layout import Layout
 
 MEMBERS, FAN_IN, FAN_OUT = 2, 3, 4
-NAMES = registry.names("models.conv")
+NAMES = CONVOLUTIONS.names()
 VARIANTS = {
     "gin": [{"eps": 0.3}, {"train_eps": True, "eps": 0.1}],
     "gatv2": [{"heads": 3}, {"heads": 2, "bias": False, "negative_slope": 0.1}],
@@ -38,7 +38,7 @@ class Setting:
 
     def __init__(self, name: str, options: dict, kind: str, edge_features: int) -> None:
         store = STORES[kind]()
-        self.module = registry.load("models.conv", name)
+        self.module = CONVOLUTIONS.load(name)
         self.options = self.module.Options(name=name, **options)
         self.degrees = degree_statistics.of(store, np.arange(len(store)))
         self.batch = table(store, edge_features=edge_features, kinds=4).batch(torch.arange(len(store)))
@@ -88,7 +88,7 @@ class Setting:
 
 
 def edge_counts(name: str) -> tuple[int, ...]:
-    return (0, 3) if registry.load("models.conv", name).EDGE_FEATURES else (0,)
+    return (0, 3) if CONVOLUTIONS.load(name).EDGE_FEATURES else (0,)
 
 
 SETTINGS = [
@@ -183,8 +183,8 @@ def test_initial_distributions_are_pyg_s(name, options):
 @pytest.mark.parametrize("name", NAMES)
 def test_import_leaves_torch_alone(name):
     code = (
-        "import sys; from ensemble_mtl.config import registry; "
-        f"m = registry.load('models.conv', {name!r}); m.parameters(4, 4, 0, m.Options(name={name!r})); "
+        "import sys; from ensemble_mtl.models.conv.base import FAMILY; "
+        f"m = FAMILY.load({name!r}); m.parameters(4, 4, 0, m.Options(name={name!r})); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -192,8 +192,15 @@ def test_import_leaves_torch_alone(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_edge_basis_is_refused_where_edges_have_no_features(name):
-    if registry.load("models.conv", name).EDGE_FEATURES:
-        assert ModelConfig(conv=name, edge_basis=4).edge_basis == 4
+    study = {
+        "name": "small",
+        "data": "alloy",
+        "tasks": {"H": {"target": "mixing_enthalpy"}},
+        "model": {"trunk": {"conv": name}, "edge_basis": 4},
+    }
+    if CONVOLUTIONS.load(name).EDGE_FEATURES:
+        assert StudyConfig.model_validate(study).model.edge_basis == 4
         return
-    with pytest.raises(ValidationError, match=f"conv '{name}' has no use for edge features.*one of cgcnn, gatv2, pna"):
-        ModelConfig(conv=name, edge_basis=4)
+    words = f"conv '{name}' has no use for features of edges; use one of cgcnn, gatv2, pna"
+    with pytest.raises(ValidationError, match=words):
+        StudyConfig.model_validate(study)

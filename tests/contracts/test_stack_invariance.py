@@ -10,33 +10,36 @@ import pytest
 import torch
 from helpers.problems import make, start
 from helpers.stores import STORES
-from helpers.trunks import with_model
+from helpers.trunks import with_trunk
 from helpers.weightings import ALL
 from torch import Tensor
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.config.sections import ProbeConfig
 from ensemble_mtl.core.runtime.rounding import elementwise, product
-from ensemble_mtl.curvature import hutchinson, lanczos
+from ensemble_mtl.curvature import lanczos
+from ensemble_mtl.curvature.forms.quadratic import ProductForms
 from ensemble_mtl.curvature.measure import measure
 from ensemble_mtl.curvature.operator import DenseOperator
+from ensemble_mtl.curvature.sampling import SampleMean, rademacher
 from ensemble_mtl.train.loop import run_epoch
 from ensemble_mtl.train.state import StackState, joined
 from ensemble_mtl.train.step import Problem, predict
 
 TASKS = ("H", "C", "G")  # two of graphs, one of nodes
 MEMBERS, EPOCHS = 12, 2  # of three batches each
-BEFORE = [[0], [1, 2], [3, 4, 5, 6, 7], [8, 9, 10, 11]]
-AFTER = [[0, 5, 11], [1], [2, 3, 4, 6, 7], [8, 9], [10]]
+BEFORE = [[0], [1, 2], [3, 4, 5, 6, 7, 8, 9, 10, 11]]
+AFTER = [[0, 5, 11], [1, 4, 8, 9], [2, 3, 6, 7, 10]]
 VARIANTS = {"gatv2": [{"heads": 3}], "gin": [{"train_eps": True}], "pna": [{"scalers": ("identity",)}]}
 CONVS = [
-    pytest.param({"conv": {"name": name, **options}}, id="-".join([name, *options]))
+    pytest.param({"name": "convolutions", "conv": {"name": name, **options}}, id="-".join([name, *options]))
     for name in registry.names("models.conv")
     for options in ({}, *VARIANTS.get(name, []))
 ]
-TRUNKS = {"graph_network": [{"steps": 3}, {"steps": 2, "share_weights": False}]}
-MODELS = CONVS + [
-    pytest.param({"trunk": name, **options}, id="-".join([name, *options]))
+TRUNKS = {"graph_network": [{"steps": 2}, {"steps": 2, "share_weights": False}]}
+PNA = {"name": "convolutions", "conv": {"name": "pna"}}
+ALL_TRUNKS = CONVS + [
+    pytest.param({"name": name, **options}, id="-".join([name, *options]))
     for name in registry.names("models.trunk")
     if name != "convolutions"
     for options in TRUNKS.get(name, [{}])
@@ -48,12 +51,12 @@ SIZES = {
 }
 
 
-def problem_of(model: dict, kind: str, *, num_graphs: int, **options) -> Problem:
-    conv = model.get("conv", {"name": "pna"})  # what is not the default trunk takes edge features
-    uses_edges = "trunk" in model or registry.load("models.conv", conv["name"]).EDGE_FEATURES
+def problem_of(trunk: dict, kind: str, *, num_graphs: int, **options) -> Problem:
+    conv = trunk.get("conv", {"name": "pna"})  # what is not the default trunk takes edge features
+    uses_edges = "conv" not in trunk or registry.family("models.conv").load(conv["name"]).EDGE_FEATURES
     edges = 3 if kind != "open" and uses_edges else 0
     problem = make(STORES[kind](num_graphs), TASKS, conv=conv, edge_features=edges, **options)
-    return with_model(problem, width=options["width"], **model) if "trunk" in model else problem
+    return problem if "conv" in trunk else with_trunk(problem, width=options["width"], **trunk)
 
 
 def weights_of(members: list[int], problem: Problem) -> Tensor:
@@ -111,9 +114,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "size", "dtype"), CASES)
-@pytest.mark.parametrize("model", MODELS)
-def test_training(model, kind, size, dtype):
-    assert_trains_alike(problem_of(model, kind, dtype=dtype, **SIZES[size]))
+@pytest.mark.parametrize("trunk", ALL_TRUNKS)
+def test_training(trunk, kind, size, dtype):
+    assert_trains_alike(problem_of(trunk, kind, dtype=dtype, **SIZES[size]))
 
 
 @pytest.mark.parametrize("optimizer", registry.names("train.optimizer"))
@@ -122,12 +125,12 @@ def test_training_by_every_optimizer_and_schedule(optimizer, schedule):
     options = {"name": optimizer, "lr": 0.02, "weight_decay": 0.01}
     patient = {"patience": 1} if schedule == "plateau" else {}
     train = {"optimizer": options, "schedule": {"name": schedule, **patient}, "epochs": EPOCHS}
-    assert_trains_alike(problem_of({"conv": {"name": "pna"}}, "molecules", dtype="float32", **SIZES["odd"], **train))
+    assert_trains_alike(problem_of(PNA, "molecules", dtype="float32", **SIZES["odd"], **train))
 
 
 @pytest.mark.parametrize("weighting", ALL)
 def test_training_by_every_weighting(weighting):
-    problem = problem_of({"conv": {"name": "pna"}}, "molecules", dtype="float32", weighting=weighting, **SIZES["odd"])
+    problem = problem_of(PNA, "molecules", dtype="float32", weighting=weighting, **SIZES["odd"])
     assert_trains_alike(problem)
 
 
@@ -137,11 +140,11 @@ ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ESTIMATORS)
-@pytest.mark.parametrize("kind", STORES)
-@pytest.mark.parametrize("model", MODELS)
-def test_probes(model, kind, dtype):
-    problem = problem_of(model, kind, dtype=dtype, **SIZES["odd"])
+@pytest.mark.parametrize(("kind", "dtype"), list(zip(STORES, itertools.cycle(ESTIMATORS), strict=False)))
+@pytest.mark.parametrize("trunk", ALL_TRUNKS)
+def test_probes(trunk, kind, dtype):
+    """Of every trunk on every kind of graphs, and in either precision with its estimators."""
+    problem = problem_of(trunk, kind, dtype=dtype, **SIZES["odd"])
     estimators = ESTIMATORS[dtype]
     config = ProbeConfig(graphs=11, trace_samples=12, lanczos_steps=4, lanczos_starts=2, **estimators)
     members = [0, 1, 2, 3, 4]
@@ -164,7 +167,9 @@ def test_estimators_on_matrices(size, dtype):
 
     def estimates(some: Tensor) -> list[Tensor]:
         operator, generator = DenseOperator(some), torch.Generator().manual_seed(2)
-        trace = hutchinson.trace(operator, 17, generator)
+        forms = ProductForms([operator])
+        vectors = [rademacher(size, operator, generator) for _ in range(17)]
+        trace = SampleMean(torch.stack([forms.quadratic_forms(v)[0] for v in vectors], dim=1))
         density = lanczos.density(operator, 9, 2, generator)
         return [trace.samples, trace.mean, trace.sem, density.nodes, density.weights, density.orthogonality]
 

@@ -1,1 +1,1 @@
-"""What several files of tests need; its folder is put on the import path by ``tests/conftest.py``."""
+"""Helpers that several files of tests need; ``tests/conftest.py`` puts their folder on the import path."""

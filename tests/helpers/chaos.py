@@ -1,6 +1,6 @@
-"""Kill -9 at random, again and again, until a study is through.
+"""Kill a study's processes by ``kill -9`` at random, again and again, until it is finished.
 
-Also a command, for what must run in a namespace of its own: ``python -m helpers.chaos STUDY KILLS SEED COMMAND …``.
+It is also a command, for launchers that need a namespace: ``python -m helpers.chaos STUDY KILLS SEED COMMAND …``.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ STUDY = TINY.replace("epochs: 3,", "epochs: 300, checkpoint_seconds: 0.1,").repl
 STUDY = STUDY.replace("launch: {", "launch: {members_per_shard: 3, retries: 1000, ").replace("workers: 2", "workers: 4")
 """Twelve members in shards of at most three, which are regrouped after every death; four local workers to kill."""
 PAUSE = (0.05, 0.8)
-"""Shortest and longest time between two blows, and between the first member's start and a blow."""
+"""Shortest and longest time in seconds between two blows, and between the first member's start and a blow."""
 EARLY_SHARE = 0.2
 """Share of the launchers that are killed while they start."""
 BLOWS = ("the launcher", "a trainer", "all of them"), (1, 2, 2)
-"""What is hit, and how often; all of them are, where a node is lost."""
+"""Which processes a blow kills, and their relative frequency; where a node is lost, all of them die."""
 
 
 class Storm:
-    """Starts a command again and again, and kills its processes, until so many were killed.
+    """Starts a command again and again, and kills its processes.
 
     Args:
         root: the study directory.
-        command: runs the study.
-        kills: how many processes to kill.
-        seed: of the choice of victims and times.
+        command: the command that runs the study.
+        kills: how many processes are killed.
+        seed: seed of the choice of victims and times.
     """
 
     def __init__(self, root: Path, command: Sequence[str], kills: int, seed: int) -> None:
         self.root, self.command, self.kills = root, list(command), kills
         self.random = random.Random(seed)
         self.killed: Counter[str] = Counter()
-        self.finished: dict[Path, tuple[int, int]] = {}
+        self.results: dict[Path, tuple[int, int]] = {}
 
     def rage(self) -> None:
-        """Kill until it is enough, or the study is done."""
+        """Kill until there were enough kills, or the study is done."""
         while self.killed.total() < self.kills:
             process = subprocess.Popen(
                 self.command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
@@ -69,7 +69,7 @@ class Storm:
                 time.sleep(0.05)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self.random.uniform(*PAUSE))
-            self._look()
+            self.check_results()
             if process.poll() is not None:
                 return
             blow, training = self.random.choices(*BLOWS)[0], trainers(self.root)
@@ -86,32 +86,32 @@ class Storm:
             os.kill(pid, signal.SIGKILL)
             self.killed[kind] += 1
 
-    def _look(self) -> None:
-        """A result that is there never changes and never goes."""
+    def check_results(self) -> None:
+        """Assert that a result, once there, neither changes nor disappears."""
         for path in results(self.root).values():
-            found = path.stat()
-            self.finished.setdefault(path, (found.st_ino, found.st_mtime_ns))
-        for path, then in self.finished.items():
+            stat = path.stat()
+            self.results.setdefault(path, (stat.st_ino, stat.st_mtime_ns))
+        for path, then in self.results.items():
             assert (path.stat().st_ino, path.stat().st_mtime_ns) == then, f"{path} was made twice"
 
 
 def trainers(root: Path) -> list[int]:
-    """Processes that hold members now; a claim may be a dead one's."""
-    found = set()
+    """Return the numbers of the living processes that hold members; a claim may be that of a dead process."""
+    pids = set()
     for path in root.glob("members/*/*/running.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            found.add(int(json.loads(path.read_text())["pid"]))
-    return sorted(filter(alive, found))
+            pids.add(int(json.loads(path.read_text())["pid"]))
+    return sorted(filter(alive, pids))
 
 
 def through_the_storm(root: Path, command: Sequence[str], kills: int, seed: int) -> Counter[str]:
-    """Run the study with ``kills`` kills and then to its end; the number of kills by kind."""
+    """Run the study with ``kills`` kills and then to its end; return the number of kills of launchers and trainers."""
     storm = Storm(root, command, kills, seed)
     storm.rage()
-    storm._look()
+    storm.check_results()
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
-    storm._look()
+    storm.check_results()
     return storm.killed
 
 

@@ -1,4 +1,4 @@
-"""``ensemble-mtl reproduce …`` in this process."""
+"""The command ``ensemble-mtl reproduce …`` in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ensemble_mtl.cli.main import main
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
+    """Run ``ensemble-mtl reproduce`` with these arguments; return its exit code, output and error output."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["ensemble-mtl", "reproduce", *map(str, arguments)])

@@ -46,11 +46,11 @@ class Operation:
     Attributes:
         func: torch's function.
         args: its positional arguments.
-        kwargs: the others.
-        name: of the function, without the overload.
+        kwargs: its keyword arguments.
+        name: name of the function, without the overload.
         tensors: all tensors among the arguments, in their order.
         on_device: tensors among the arguments that are on the device.
-        on_host: those that are not.
+        on_host: tensors among the arguments that are on the host.
         makes_device: whether its results are on the device.
     """
 
@@ -76,7 +76,7 @@ class Operation:
 
     @property
     def waits(self) -> bool:
-        """Whether the host needs an answer before it goes on."""
+        """Whether the host needs the operation's result before it goes on."""
         unknown_size = self.name == "repeat_interleave" and self.kwargs.get("output_size") is None
         return bool(self.on_device) and (self.name in WAITING or unknown_size)
 
@@ -88,7 +88,7 @@ class Operation:
         return not is_view and self.name not in NO_KERNEL
 
     def on_values(self) -> Any:
-        """Its result, computed by the CPU; what was changed in place is the same tensor as before."""
+        """Return its result, computed by the CPU; a tensor that was changed in place is the same tensor as before."""
         kwargs = {**self.kwargs, "device": HOST} if self.kwargs.get("device") is not None else self.kwargs
         result = self.func(*tree_map(_values, self.args), **tree_map(_values, kwargs))
         if not self.makes_device:
@@ -103,7 +103,7 @@ class Operation:
         return tree_map(on_device, result)
 
     def num_bytes(self, result: Any) -> int:
-        """Bytes that it reads and writes on the device, each of them once."""
+        """Return the number of bytes that it reads and writes on the device, each counted once."""
         written = sum(map(_num_bytes, filter(_is_device, tree_leaves(result))))
         return written + (written if self.name in GATHERING else sum(map(_num_bytes, self.on_device)))
 
@@ -117,7 +117,7 @@ def _is_device(leaf: Any) -> bool:
 
 
 def _num_bytes(tensor: Tensor) -> int:
-    """Bytes of memory behind it, which are fewer than its entries where it is expanded."""
+    """Return the bytes of memory behind a tensor, which are fewer than those of its entries where it is expanded."""
     count = 1
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         count *= size if stride else min(size, 1)
@@ -128,7 +128,7 @@ class CountingMode(TorchDispatchMode):
     """Counts what a GPU would do while the mode is entered.
 
     Attributes:
-        kernels: operations on the device, by name; one each, though CUDA needs several for some of them.
+        kernels: operations on the device, by name; each counts as one kernel, though some need several.
         bytes: what the kernels read and write.
         syncs: moments at which the host waits for the device, by what makes it wait.
         copies: copies ``to host`` and ``to device``.
@@ -154,18 +154,18 @@ class CountingMode(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Torch asks; otherwise it loads its compiler, for seconds, only to keep it away from here."""
+        """Keep torch's compiler away; without this, torch loads the compiler, which takes seconds, to ask it."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count the operation, do it on the CPU, and give results of the device back as such."""
+        """Count the operation, and do it on the CPU; results that a GPU would hold are tensors of the device."""
         operation = Operation(func, args, kwargs or {})
         self._count_copies(operation)
         if operation.waits:
             self.wait(operation.name)
         result = operation.on_values()
         if not operation.is_kernel or (operation.on_device and not operation.makes_device):
-            return result  # a copy to the host is no work
+            return result  # neither is a copy to the host, which is counted as a copy
         if operation.makes_device:
             self.kernels[operation.name] += 1
             self.bytes += operation.num_bytes(result)
@@ -211,9 +211,9 @@ class CountingMode(TorchDispatchMode):
         self.syncs[reason] += 1
         self.sites[reason, _site()] += 1
 
-    def _refuse_while_recording(self, what: str) -> None:
+    def _refuse_while_recording(self, reason: str) -> None:
         if self._recorded:
-            raise RuntimeError(f"operation not permitted when stream is capturing: {what} at {_site()}")
+            raise RuntimeError(f"operation not permitted when stream is capturing: {reason} at {_site()}")
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -230,9 +230,9 @@ def _refuse_mixed(operation: Operation) -> None:
     if not operation.on_device:
         return
     moved = set(map(id, operation.indices))
-    others = [tensor for tensor in operation.on_host if id(tensor) not in moved]
+    not_moved = [tensor for tensor in operation.on_host if id(tensor) not in moved]
     writes_host = operation.name.endswith("_") and not _is_device(operation.args[0])
-    if any(tensor.dim() for tensor in others) or (others and writes_host):
+    if any(tensor.dim() for tensor in not_moved) or (not_moved and writes_host):
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu, in "
             f"{operation.name} at {_site()}"
@@ -240,7 +240,7 @@ def _refuse_mixed(operation: Operation) -> None:
 
 
 def _site() -> str:
-    """The innermost line of ensemble_mtl that is being executed; ``elsewhere`` if there is none."""
+    """Return the innermost line of ensemble_mtl that is being executed; ``elsewhere`` if there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(PACKAGE):

@@ -26,8 +26,8 @@ class DeviceTensor(Tensor):
 
     @staticmethod
     def __new__(cls, host_values: Tensor) -> DeviceTensor:
-        """A tensor of the same shape, strides and type."""
-        made = Tensor._make_wrapper_subclass(
+        """Return a tensor of the same shape, strides and type."""
+        tensor = Tensor._make_wrapper_subclass(
             cls,
             host_values.shape,
             strides=host_values.stride(),
@@ -35,12 +35,12 @@ class DeviceTensor(Tensor):
             dtype=host_values.dtype,
             device="meta",
         )
-        made.host_values = host_values
-        return made
+        tensor.host_values = host_values
+        return tensor
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """A mode comes before the tensors' own class, so this is reached outside of it only."""
+        """Refuse an operation outside of the mode, which would otherwise handle it before this class does."""
         raise RuntimeError(f"{func} of a tensor that outlived the emulated device")
 
     @property
@@ -82,14 +82,14 @@ class DeviceTensor(Tensor):
 
 
 def _lists_moved(key: Any) -> Any:
-    """An index whose lists of numbers are device tensors, as torch makes of them by a copy."""
+    """Return the index with its lists of numbers as device tensors, which torch makes of them by a copy."""
     if isinstance(key, tuple):
         return tuple(map(_lists_moved, key))
     return move(torch.tensor(key), DEVICE) if isinstance(key, list) else key
 
 
 def move(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """``tensor.to(...)``; its own C++ code asks the CUDA runtime for the present device, which is not there."""
+    """Do ``tensor.to(...)``, whose C++ code would ask the CUDA runtime for the present device, which is not there."""
     device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
     dtype = tensor.dtype if dtype is None else dtype
     # "meta" is what the C++ code says of another device tensor, as in `tensor.to(other)`

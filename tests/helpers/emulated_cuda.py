@@ -1,4 +1,4 @@
-"""A GPU for machines that have none: torch says that there is one, and its tensors count what is done with them."""
+"""An emulated GPU for machines that have none: torch reports one, and operations on its tensors are counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "emulated GPU"
 
 @contextmanager
 def emulated() -> Iterator[CountingMode]:
-    """Within this context torch has a GPU, ``cuda:0``; afterwards everything is as it was.
+    """Give torch a GPU, ``cuda:0``, within this context; afterwards everything is as it was.
 
     Its tensors hold their values in the host's memory (:mod:`helpers.device_tensors`), so numbers are those of the
     CPU. A training step that is recorded is done anew each time it is replayed, and may then neither wait for the
@@ -39,7 +39,7 @@ def emulated() -> Iterator[CountingMode]:
 
 
 def _cuda(mode: CountingMode) -> dict[str, Callable[..., Any]]:
-    """What :mod:`torch.cuda` says of itself; its memory is nearly empty and stays so."""
+    """Return stand-ins for functions of :mod:`torch.cuda`; the GPU's memory is nearly empty and stays so."""
     return {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
@@ -55,27 +55,27 @@ def _cuda(mode: CountingMode) -> dict[str, Callable[..., Any]]:
 
 
 def _tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """:func:`torch.tensor`, which makes a tensor on the host and copies it."""
+    """Return a stand-in for :func:`torch.tensor`, which makes a tensor on the host and copies it."""
 
-    def made(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+    def tensor_on(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
         tensor = make(data, dtype=dtype, **options)
         return tensor if device is None else tensor.to(device)
 
-    return made
+    return tensor_on
 
 
 def _as_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """:func:`torch.as_tensor`, which copies only what is not there yet."""
+    """Return a stand-in for :func:`torch.as_tensor`, which copies only what is not on the device yet."""
 
-    def made(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    def tensor_on(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         tensor = data if isinstance(data, Tensor) else make(data, dtype=dtype)
         return tensor.to(device=device, dtype=dtype)
 
-    return made
+    return tensor_on
 
 
 def _record(mode: CountingMode) -> recorded.Record:
-    """:func:`ensemble_mtl.train.recorded.cuda_graph`, without a graph."""
+    """Return a stand-in for :func:`ensemble_mtl.train.recorded.cuda_graph` that does the step at each replay."""
 
     def record(step: recorded.Step, graphs: Tensor) -> recorded.Replay:
         mode.recordings += 1

@@ -1,4 +1,4 @@
-"""A study directory with known numbers, made without training anything."""
+"""A study directory with made-up numbers, written without training anything."""
 
 from __future__ import annotations
 
@@ -15,10 +15,20 @@ from ensemble_mtl.core.storage import atomic
 from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.data.columns import GraphStore, Topologies
 from ensemble_mtl.data.graph import TargetInfo
+from ensemble_mtl.report.records import (
+    AppendixERecord,
+    EstimatedHessian,
+    ExactHessian,
+    Quadrature,
+    Table1Cell,
+    Table1Record,
+    TraceEstimate,
+)
 from ensemble_mtl.study import results
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member, label
 from ensemble_mtl.study.results import MemberResult, ProbeResult
+from helpers.probes import probe_result
 
 NUM_GRAPHS, NUM_NODES = 240, 8
 TABLE_1 = {
@@ -30,47 +40,62 @@ TABLE_1 = {
 TARGETS = {"H": "mixing_enthalpy", "C": "charge_transfer", "M": "magnetic_moment"}
 
 
-KNOWN_HESSIAN = {
-    "eigenvalues": [-2.0, -1.0, 0.5, 2.0], "exact": {"trace": -0.5}, "trace_samples": [-1.0, 0.5, -0.5, 0.2],
-    "spectra": {"quadrature": {"nodes": [[-2.0, 2.0, None]], "weights": [[0.5, 0.5, 0.0]]}},
-}  # fmt: skip
-"""What is drawn of a record of ``reproduce appendix-e``."""
-BESIDE_PUBLISHED = {
-    "cells": [
-        {"subset": subset, "task": task, "published": [mean, 0.1 * mean, 12], "found": None,
-         "study_subset": list(subset), "study_task": task}
+def known_hessian() -> AppendixERecord:
+    """Return a record of ``reproduce appendix-e`` for a matrix with four eigenvalues."""
+    trace = TraceEstimate(value=-0.2, sem=0.4, samples=4, deviation=0.75)
+    ends = {"frobenius": 3.0, "eig_min": -2.0, "eig_max": 2.0}
+    estimated = EstimatedHessian(trace=trace, **ends, frobenius_sem=None, wasserstein=0.5, products=2)
+    return AppendixERecord(
+        name="appendix_e", options={"seed": 0}, agrees=True, limit=3.0, exact=ExactHessian(trace=-0.5, **ends),
+        published=estimated, deflated=estimated, trace_samples=(-1.0, 0.5, -0.5, 0.2),
+        eigenvalues=(-2.0, -1.0, 0.5, 2.0),
+        spectra={"quadrature": Quadrature(nodes=((-2.0, 2.0, None),), weights=((0.5, 0.5, 0.0),))},
+    )  # fmt: skip
+
+
+def beside_published() -> Table1Record:
+    """Return a record of ``reproduce table-1`` with three cells, for a study without members."""
+    absent = dict.fromkeys(("found", "percent", "percent_ci95", "p_holm", "agrees", "published_effect", "effect"))
+    cells = tuple(
+        Table1Cell(
+            subset=subset, task=task, published=(mean, 0.1 * mean, 12), study_subset=tuple(subset), study_task=task,
+            **absent,
+        )
         for subset, task, mean in (("HM", "H", 6.6e-3), ("H", "H", 1e-2), ("HM", "M", 1e-2))
-    ]
-}  # fmt: skip
-"""What is drawn of a record of ``reproduce table-1``."""
+    )  # fmt: skip
+    return Table1Record(
+        name="table_1", study="fept", agrees=False, complete=False, graphs=NUM_GRAPHS, epochs={}, cells=cells
+    )
 
 
 def make_study(root: Path, *, seeds: int = 6, synthetic: bool = True, label: str | None = None, **more: Any) -> Study:
-    """A planned study with data and split, but no results."""
+    """Write a planned study with data and splits, but without results; ``more`` are sections of its configuration."""
     tasks = {name: {"target": target} for name, target in TARGETS.items()}
     if label is not None:
         tasks["H"]["label"] = label
-    part = {name: Options(name="fake") for name in ("conv", "optimizer", "launcher")}
+    plugins = {name: Options(name="fake") for name in ("conv", "optimizer", "launcher")}
     schedule = Options(name="constant")
     config = StudyConfig(
         name=more.pop("name", "fept-example"), data=Options(name="fake"), split=Options(name="composition"),
-        tasks=tasks, seeds=seeds, model=ModelConfig(conv=part["conv"]), launch=LaunchConfig(launcher=part["launcher"]),
-        train=TrainConfig(optimizer=part["optimizer"], schedule=schedule), **more,
+        tasks=tasks, seeds=seeds, model=ModelConfig(trunk={"conv": plugins["conv"]}),
+        launch=LaunchConfig(launcher=plugins["launcher"]),
+        train=TrainConfig(optimizer=plugins["optimizer"], schedule=schedule), **more,
     )  # fmt: skip
     study = Study(config, root)
     graph_store.save(study.data, make_store(synthetic=synthetic))
     for seed in config.split_seeds:
         order = np.random.default_rng(seed).permutation(NUM_GRAPHS).tolist()
         parts = {"train": order[:168], "val": sorted(order[168:204]), "test": sorted(order[204:])}
-        content = {"data_sha256": graph_store.load(study.data).sha256, "split": parts, "normalizers": {}}
+        sha256, scale = graph_store.load(study.data).sha256, {"shift": 0.0, "scale": 1.0, "method": "standard"}
+        content = {"data_sha256": sha256, "split": parts, "normalizers": {}, "input_normalizer": scale}
         atomic.write_json(study.split(seed), content)
-    atomic.write_json(root / "appendix-e.json", KNOWN_HESSIAN)
-    atomic.write_json(root / "table-1.json", BESIDE_PUBLISHED)
+    atomic.write_json(root / "appendix-e.json", known_hessian().model_dump(mode="json"))
+    atomic.write_json(root / "table-1.json", beside_published().model_dump(mode="json"))
     return study
 
 
 def make_store(*, synthetic: bool = True) -> GraphStore:
-    """An FePt-like alloy whose properties follow its composition."""
+    """Return the graphs of an alloy like FePt, whose properties follow its composition."""
     random = np.random.default_rng(3)
     share = random.random(NUM_GRAPHS)
     iron = random.random((NUM_GRAPHS, NUM_NODES)) < share[:, None]
@@ -90,19 +115,19 @@ def make_store(*, synthetic: bool = True) -> GraphStore:
         np.zeros((NUM_NODES, 3)), np.full((1, 3, 3), np.nan),
     )  # fmt: skip
     provenance = {"notes": ["pure references: Fe, Pt"], "skipped": ["bad.txt: truncated"], "synthetic": synthetic}
-    made = GraphStore(
+    store = GraphStore(
         [f"cell-{i}" for i in range(NUM_GRAPHS)], np.arange(NUM_GRAPHS + 1) * NUM_NODES,
         np.where(iron, 26, 78).ravel().astype(np.int16), np.zeros(NUM_GRAPHS, dtype=np.int64), topologies,
         targets, info, "", provenance,
     )  # fmt: skip
-    return GraphStore(**{**vars(made), "sha256": graph_store.content_sha256(made)})
+    return GraphStore(**{**vars(store), "sha256": graph_store.content_sha256(store)})
 
 
 def error_of(member: Member, task: str) -> float:
-    """The scaled test RMSE that :func:`finish` gives: Table 1's mean, and noise by seed, subset and weighting."""
-    shared = np.random.default_rng([member.seed, member.split]).normal()
-    own = np.random.default_rng([member.seed, member.split, *member.group.encode()]).normal()
-    return float(TABLE_1[label(member.subset)][task] * (1 + 0.03 * shared + 0.04 * own))
+    """Return the scaled test RMSE that :func:`finish` writes: Table 1's mean, with noise by seed and group."""
+    seed_noise = np.random.default_rng([member.seed, member.split]).normal()
+    group_noise = np.random.default_rng([member.seed, member.split, *member.group.encode()]).normal()
+    return float(TABLE_1[label(member.subset)][task] * (1 + 0.03 * seed_noise + 0.04 * group_noise))
 
 
 def finish(study: Study, member: Member, /, **changes: Any) -> MemberResult:
@@ -138,8 +163,19 @@ def finish(study: Study, member: Member, /, **changes: Any) -> MemberResult:
 
 def finish_all(study: Study) -> None:
     """Finish every planned member."""
-    for member in study.members():
+    for member in study.plan():
         finish(study, member)
+
+
+def make_incomplete(root: Path) -> Study:
+    """A study of which one member failed and most are missing."""
+    study = make_study(root, seeds=3)
+    plan = study.plan()
+    fail(study, plan[0], "not finite")
+    for member in plan:
+        if member.subset in (("H", "C"), ("H", "M"), ("M",)) and member.seed < 2:
+            finish(study, member)
+    return study
 
 
 def fail(study: Study, member: Member, error: str, attempts: int = 2) -> None:
@@ -149,8 +185,8 @@ def fail(study: Study, member: Member, error: str, attempts: int = 2) -> None:
 
 def _metrics(store: GraphStore, task: str, error: float) -> dict[str, dict[str, float]]:
     width = float(np.ptp(store.targets[TARGETS[task]]))
-    one = {"rmse": error * width, "mae": 0.8 * error * width, "rmse_scaled": error, "mae_scaled": 0.8 * error}
-    return {part: dict(one) for part in ("train", "val", "test")}
+    errors = {"rmse": error * width, "mae": 0.8 * error * width, "rmse_scaled": error, "mae_scaled": 0.8 * error}
+    return {part: dict(errors) for part in ("train", "val", "test")}
 
 
 def _predictions(study: Study, store: GraphStore, member: Member, task: str) -> Any:
@@ -165,31 +201,32 @@ def _predictions(study: Study, store: GraphStore, member: Member, task: str) -> 
 
 def _probes(member: Member, task: str, epochs: int) -> list[ProbeResult]:
     random = np.random.default_rng([member.seed, *task.encode()])
-    found = []
+    probes = []
     for epoch, scale in ((0, 40.0), (epochs, 6.0 * len(member.subset))):
         nodes = np.sort(scale * (random.exponential(0.15, (1, 20)) - 0.08))
         nodes[0, -1] = scale * (1 + 0.05 * random.random())
         weights = np.exp(-6 * np.abs(nodes) / scale)
         weights /= weights.sum()
         trace = float(30000 * (nodes * weights).sum()) * (1 if epoch == 0 or task != "C" else -0.1)
-        found.append(ProbeResult(
-            task, epoch, 30000, 64, 0.1, trace, abs(trace) * 0.03 + 1, 100, float(nodes.min()), float(nodes.max()),
-            1e-12, 120, 0.5, nodes, weights, pairs=_pairs(member, task, epoch),
+        probes.append(probe_result(
+            task=task, epoch=epoch, num_parameters=30000, num_graphs=64, trace=trace, trace_sem=abs(trace) * 0.03 + 1,
+            trace_samples=100, eig_min=float(nodes.min()), eig_max=float(nodes.max()), orthogonality=1e-12,
+            num_matvecs=120, seconds=0.5, nodes=nodes, weights=weights, pairs=_pairs(member, task, epoch),
         ))  # fmt: skip
-    return found
+    return probes
 
 
 def _pairs(member: Member, task: str, epoch: int) -> dict[str, dict[str, float]]:
-    """The same under both names of a pair, and no two members alike."""
-    found = {}
-    for other in member.subset:
-        random = np.random.default_rng([member.seed, epoch, *"".join(sorted(task + other)).encode()])
-        found[other] = {
+    """Return the comparisons with all other tasks; they are the same for both tasks of a pair, and differ by member."""
+    pairs = {}
+    for peer in member.subset:
+        random = np.random.default_rng([member.seed, epoch, *"".join(sorted(task + peer)).encode()])
+        pairs[peer] = {
             "gradient_cosine": random.uniform(-0.5, 0.9), "eigenvector_overlap": random.uniform(0.0, 0.6),
             "wasserstein": random.uniform(0.0, 2.0), "energy_wasserstein": random.uniform(0.0, 0.3),
             "outlier_wasserstein": random.uniform(0.0, 9.0),
         }  # fmt: skip
-    return {other: values for other, values in found.items() if other != task}
+    return {peer: values for peer, values in pairs.items() if peer != task}
 
 
 def _epoch(member: Member, epoch: int) -> dict[str, Any]:

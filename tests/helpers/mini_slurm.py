@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SCRIPT = Path(__file__).parents[2] / "hpc/mini-slurm"
@@ -56,12 +57,12 @@ def ask(environment: dict[str, str], *command: object) -> str:
 
 
 def submit(environment: dict[str, str], *arguments: object) -> str:
-    """``sbatch``; returns the job's id."""
+    """Call ``sbatch`` and return the job's id."""
     return ask(environment, "sbatch", "--parsable", *arguments).strip()
 
 
 def states(environment: dict[str, str], job: str) -> list[str]:
-    """State of each element of a job, also of those that have ended."""
+    """Return the state of each element of a job, also of elements that have ended."""
     return ask(environment, "squeue", "--noheader", "--array", "--states=all", "--format=%T", f"--jobs={job}").split()
 
 
@@ -69,9 +70,56 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL"
 
 
 def wait_for_job(environment: dict[str, str], job: str, seconds: float = 120) -> list[str]:
-    """Wait until every element has ended; returns the states."""
+    """Wait until every element of a job has ended, and return their states."""
     deadline = time.monotonic() + seconds
-    while not (found := states(environment, job)) or not set(found) <= ENDED:
-        assert time.monotonic() < deadline, f"job {job} is still {found}"
+    while not (job_states := states(environment, job)) or not set(job_states) <= ENDED:
+        assert time.monotonic() < deadline, f"job {job} is still {job_states}"
         time.sleep(0.1)
-    return found
+    return job_states
+
+
+@contextmanager
+def lost_node(environment: dict[str, str], node: str) -> Iterator[None]:
+    """Lose a node, as if its power failed: all of its processes are gone at once, and Slurm is told that it is down.
+
+    Marking a living node as down is something else. What runs there goes on, the node is back at once, and a requeued
+    job may get it again; then steps of the same name, the old one and the new, end each other.
+
+    Args:
+        environment: leads to the Slurm.
+        node: its name; afterwards it is back.
+    """
+    for pid in _processes_of_node(environment["SLURM_CONF"], node):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    ask(environment, "scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+    try:
+        yield
+    finally:
+        path = f"{environment['PATH']}:/usr/sbin:/sbin"
+        slurmd = ["slurmd", "-f", environment["SLURM_CONF"], "-N", node]
+        # output as in `control`: the daemon lives on
+        subprocess.run(slurmd, env={**environment, "PATH": path}, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
+def _processes_of_node(configuration: str, node: str) -> list[int]:
+    """The node's daemon, then what watches over steps, then the steps: so nobody reports another one's end."""
+    daemons, watchers, tasks = [], set(), []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has just ended
+        if f"SLURM_CONF={configuration}".encode() not in variables:
+            continue
+        if words[0].endswith(b"slurmd") and node.encode() in words:
+            daemons.append(int(folder.name))
+        elif f"SLURMD_NODENAME={node}".encode() in variables:
+            tasks.append(int(folder.name))
+            if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                watchers.add(parent)
+    return [*daemons, *watchers, *tasks]

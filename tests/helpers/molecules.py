@@ -21,15 +21,18 @@ C=O,1.5,-2
 """
 
 
-def options(folder: Path, text: str = TEXT, **given: object) -> smiles.Options:
+def options(folder: Path, text: str = TEXT, **settings: object) -> smiles.Options:
+    """Write ``text`` as a CSV file into ``folder``, and return the options of the source that reads it."""
     path = folder / "molecules.csv"
     path.write_text(text)
-    return smiles.Options.model_validate({"path": path, "targets": ["gap", "charge"], **given})
+    return smiles.Options.model_validate({"path": path, "targets": ["gap", "charge"], **settings})
 
 
-def read(folder: Path, text: str = TEXT, **given: object) -> SourceData:
-    return smiles.read(options(folder, text, **given), raw=folder, progress=silent)
+def read(folder: Path, text: str = TEXT, **settings: object) -> SourceData:
+    """Read the molecules of ``text``."""
+    return smiles.read(options(folder, text, **settings), raw=folder, progress=silent)
 
 
-def graphs(folder: Path, text: str = TEXT, **given: object) -> GraphStore:
-    return store.build(read(folder, text, **given), GraphConfig(), {})
+def graphs(folder: Path, text: str = TEXT, **settings: object) -> GraphStore:
+    """Return the graphs of the molecules of ``text``."""
+    return store.build(read(folder, text, **settings), GraphConfig(), {})

@@ -34,11 +34,22 @@ def make(
     width: int = 5,
     **train: Any,
 ) -> Problem:
-    """Two convolutions and a hidden layer of 8 per head, in float64 unless said.
+    """Return a problem with two convolutions and a hidden layer of 8 per head, in float64 unless ``train`` says else.
 
-    The last ``num_val`` graphs validate, the others train; the first two of these play the test part.
+    The last ``num_val`` graphs validate, all before them train, and the first two are also the test part.
+
+    Args:
+        store: the graphs.
+        tasks: names of tasks, keys of ``helpers.stores.TARGETS``.
+        conv: name or options of the convolution.
+        edge_features: number of features of an edge.
+        kinds: number of edges with different features; 0 if all edges differ.
+        num_val: number of validation graphs.
+        pooling: how features of nodes become those of a graph.
+        width: number of features of a node.
+        train: settings of the section ``train``.
     """
-    config = ModelConfig(conv=conv, layers=2, width=width, heads=(8,), pooling=pooling)
+    config = ModelConfig(trunk={"conv": conv, "layers": 2, "width": width, "pooling": pooling}, heads=(8,))
     spec = ModelSpec(config, tasks, 1, edge_features)
     options = TrainConfig(**{"dtype": "float64", "batch_size": 3, **train})
     columns = table(store, tasks, edge_features, getattr(torch, options.dtype), kinds=kinds)
@@ -59,10 +70,10 @@ def make(
 
 
 def start(problem: Problem, seeds: list[int]) -> StackState:
-    """Untrained members of ``problem``."""
+    """Return the state of untrained members of ``problem``, one per seed."""
     return state.initial(problem.layout, problem.buffers, seeds, problem.config, CPU)
 
 
 def both(problem: Problem, num_members: int) -> torch.Tensor:
-    """Weights ``[M, T]`` of members that learn every task."""
+    """Return the task weights ``[M, T]`` of members that learn every task: all are 1."""
     return torch.ones(num_members, len(problem.model.spec.tasks), dtype=getattr(torch, problem.config.dtype))

@@ -19,9 +19,12 @@ from ensemble_mtl.data import prepare
 from ensemble_mtl.models import kernels
 from ensemble_mtl.study import results
 from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.plan import Member
 from ensemble_mtl.train.step import Problem
-from ensemble_mtl.worker import shard
-from ensemble_mtl.worker.stack import Control
+from ensemble_mtl.worker.context import Supervisor
+from ensemble_mtl.worker.problem import make_problem
+from ensemble_mtl.worker.shard import train_shard
+from ensemble_mtl.worker.stack import Interrupted
 from helpers.alloys import silent
 from helpers.emulated_cuda import emulated
 
@@ -31,28 +34,30 @@ SMILES = [
     *("C=C", "C=O", "CC=O", "CC=C", "C=CC=C", "O=CC=O", "NCC=O", "C#N", "C#C", "CC#N", "N#CC#N", "OCC#N"),
     *("c1ccccc1", "c1ccncc1", "c1ccoc1", "Cc1ccccc1", "Oc1ccccc1"),
 ]
-"""Every kind of bond, rings, and a molecule of one atom, which has no bond."""
+"""Molecules with every kind of bond, with rings, and one of a single atom, which has no bond."""
 
 TRUNKS = [name for name in registry.names("models.trunk") if name != "convolutions"]
 NETWORKS = [*registry.names("models.conv"), *TRUNKS]
 PROBES = {"epochs": [0, "end"], "graphs": 4, "trace_samples": 4, "lanczos_steps": 4}
-"""Fewer samples than an estimator's pilot: how many are taken depends on no value."""
+"""Settings of probes with fewer samples than an estimator's pilot, so that their number depends on no value."""
 
 DIFFERENT = {"train_seconds", "stack_seconds", "stack_size", "stack_id", "device", "arrays_sha256"}
-"""Entries of a result that two runs of one member need not share: times, and what they were measured on."""
+"""Entries of a result that may differ between two runs of a member: times, and what they were measured on."""
 
 
 def model(network: str, **options: Any) -> dict[str, Any]:
-    """A section that names one of :data:`NETWORKS`."""
-    if network in TRUNKS:
-        return {"trunk": network, "width": 4, "steps": 2, "heads": [4], **options}
-    return {"conv": network, "width": 4, "layers": 2, "heads": [4], **options}
+    """Return a section ``model`` with one of :data:`NETWORKS`; ``options`` are further keys of the section."""
+    trunk = {"name": network, "steps": 2} if network in TRUNKS else {"conv": network, "layers": 2}
+    return {"trunk": {**trunk, "width": 4}, "heads": [4], **options}
 
 
 def settings(kind: str, network: str, **sections: Any) -> dict[str, Any]:
-    """A study of two members that learn all tasks, on one lattice or on molecules; ``sections`` replace its own.
+    """Return the settings of a study of two members that learn all tasks, on a lattice or on molecules.
 
-    What ``train`` and ``launch`` leave out is as it is here, not the default.
+    Args:
+        kind: :data:`LATTICE` or :data:`MOLECULES`.
+        network: one of :data:`NETWORKS`.
+        sections: sections that replace those here; ``train`` and ``launch`` replace single keys of theirs.
     """
     training = {"epochs": 2, "batch_size": 8, "early_stopping": None, "device": "cpu", **sections.pop("train", {})}
     launch = {"members_per_shard": 12, **sections.pop("launch", {})}
@@ -70,7 +75,7 @@ def _lattice() -> dict[str, Any]:
 
 
 def _molecules(network: str) -> dict[str, Any]:
-    uses_bonds = network in TRUNKS or registry.load("models.conv", network).EDGE_FEATURES
+    uses_bonds = network in TRUNKS or registry.family("models.conv").load(network).EDGE_FEATURES
     return {
         "data": {"name": "smiles", "path": "molecules.csv", "targets": ["gap", "charge"], "workers": 1},
         "graph": {"node_features": "one_hot", "elements": "found", **({"bonds": "found"} if uses_bonds else {})},
@@ -79,7 +84,7 @@ def _molecules(network: str) -> dict[str, Any]:
 
 
 class Shards:
-    """Studies in ``folder``, which copy the data that they have in common."""
+    """Makes studies in ``folder``; data that several studies have in common are prepared once and copied."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,7 +95,7 @@ class Shards:
         (folder / "molecules.csv").write_text("\n".join(["smiles,gap,charge", *rows]) + "\n")
 
     def study(self, written: dict[str, Any], device: str = "cpu") -> Study:
-        """A new study on ``device``, ready to be trained."""
+        """Make a new study with the settings ``written`` on ``device``, ready to be trained."""
         config = self._config(written, device)
         key = repr((written["data"], written["graph"]))
         number = len(list(self.folder.glob("study-*")))
@@ -105,7 +110,7 @@ class Shards:
         return study
 
     def moved(self, study: Study, written: dict[str, Any], device: str) -> Study:
-        """The same study with the same files, to be continued on another device."""
+        """Return the same study with the same files, to be continued on another device."""
         return Study(self._config(written, device), study.root)
 
     def _config(self, written: dict[str, Any], device: str) -> StudyConfig:
@@ -113,13 +118,13 @@ class Shards:
         return StudyConfig.model_validate(at_device, context={"base": self.folder})
 
     def problem(self, written: dict[str, Any], device: str) -> Problem:
-        """What the study's members of all tasks are trained on."""
+        """Return the model and data of the study's members that learn all tasks."""
         study = self.study(written, device)
         prepared = prepare.load(study, 0)
-        return shard.make_problem(study.config, prepared, tuple(written["tasks"]), 0, 1.0, torch.device(device))
+        return make_problem(study.config, prepared, tuple(written["tasks"]), 0, 1.0, torch.device(device))
 
     def on_cpu(self, written: dict[str, Any]) -> dict[str, Any]:
-        """The numbers of its members on the CPU."""
+        """Train a new study on the CPU, and return the numbers of its members."""
         study = self.study(written)
         with on("cpu"):
             train(study)
@@ -128,43 +133,46 @@ class Shards:
 
 @contextmanager
 def on(device: str) -> Iterator[None]:
-    """A context in which there is an emulated GPU, or in which the CPU does the same operations as a GPU."""
+    """Provide an emulated GPU within a context, or let the CPU do the same operations as a GPU."""
     with ExitStack() as stack:
         if device == "cuda":
             stack.enter_context(emulated())
         else:
-            # Compiled loops round otherwise.
+            # compiled loops, which a GPU does not use, would round differently
             stack.enter_context(pytest.MonkeyPatch.context()).setattr(kernels, "usable", lambda values: False)
         yield
 
 
-def train(study: Study, stop: Callable[[], bool] = lambda: False) -> None:
-    """Train every member of the study, shard by shard; none may fail.
+def train(study: Study, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Train every member of the study, shard by shard, and assert that none fails.
 
-    Raises:
-        InterruptedTrainingError: ``stop`` said so.
+    Returns:
+        whether all shards were trained to their ends; False if ``stop`` interrupted one.
     """
     faults: list[str] = []
 
-    def tell(event: dict[str, Any]) -> None:
+    def report(event: dict[str, Any]) -> None:
         if event["event"] in ("failed", "shortage"):
             faults.append(event["error"])
 
-    planned = {member.id: member for member in study.members()}
-    shards: dict[str, list[str]] = {}
-    for member in planned.values():
-        shards.setdefault("all" if study.config.launch.mix_subsets else member.group, []).append(member.id)
-    for ids in shards.values():
-        shard.attempt(study, planned, ids, Control(tell, stop))
+    shards: dict[str, list[Member]] = {}
+    for member in study.plan():
+        shards.setdefault("all" if study.config.launch.mix_subsets else member.group, []).append(member)
+    ends = []
+    for members in shards.values():
+        ends.append(train_shard(study, members, Supervisor(report, stop)))
+        if isinstance(ends[-1], Interrupted):
+            break
     traces = [json.loads(path.read_text()).get("traceback") for path in study.root.glob("members/*/*/failed.json")]
     assert not faults, "\n".join([*faults, *filter(None, traces)])
+    return not isinstance(ends[-1], Interrupted)
 
 
 def numbers(study: Study) -> dict[str, Any]:
-    """What each member of a finished study has, times apart: result, curves, arrays and weights."""
+    """Return all numbers of each member of a finished study but times: result, curves, arrays and weights."""
     return {
         f"{member.group}, seed {member.seed}: {part}": content
-        for member in study.members()
+        for member in study.plan()
         for part, content in _parts(study.folder(member)).items()
     }
 
@@ -189,6 +197,6 @@ def _without_times(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing(actual: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """Which of the :func:`numbers` are not the same, bit for bit; two NaN are the same."""
+    """Return which entries of :func:`numbers` differ in any bit; two NaN count as the same."""
     assert actual.keys() == expected.keys()
     return [key for key in expected if json.dumps(actual[key]) != json.dumps(expected[key])]

@@ -1,4 +1,4 @@
-"""Tolerances from the precision, in one place."""
+"""Tolerances of comparisons, derived from the precision."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def close(actual: Tensor, expected: Tensor, *, rtol: float | None = None, atol: float | None = None) -> None:
-    """Assert equality to ``10 sqrt(eps)`` of the dtype, or to tighter numbers where those are known.
+    """Assert equality to ``10 sqrt(eps)`` of the dtype, or to the tolerances ``rtol`` and ``atol``.
 
-    The absolute tolerance is relative to the largest expected entry, so that entries that
-    cancel to nearly nothing are not asked for digits they cannot have.
+    The absolute tolerance is relative to the largest expected entry: entries that cancel to nearly nothing cannot have
+    more digits.
     """
     assert actual.dtype == expected.dtype
     rtol = 10 * torch.finfo(actual.dtype).eps ** 0.5 if rtol is None else rtol
@@ -20,7 +20,7 @@ def close(actual: Tensor, expected: Tensor, *, rtol: float | None = None, atol: 
 
 
 ROUNDING = 1e-12
-"""Float64 sums of at most thousands of terms of order one, in another order."""
+"""Relative error of float64 sums of at most thousands of terms of order one, in another order."""
 
 DERIVATIVE = 1e-10
-"""Float64 second derivatives and training runs: rounding, amplified by a few chained products."""
+"""Relative error of float64 second derivatives and training runs, where a few products in a row amplify rounding."""

@@ -1,4 +1,4 @@
-"""The problems of :mod:`helpers.problems` with any model."""
+"""The problems of :mod:`helpers.problems` with any trunk."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ensemble_mtl.models.spec import ModelSpec
 from ensemble_mtl.train.step import Problem
 
 
-def with_model(problem: Problem, **options: Any) -> Problem:
-    """``problem`` whose model section has these options; heads stay what they are unless given."""
-    old = problem.model.spec
-    config = ModelConfig(**{"heads": old.config.heads, **options})
-    spec = ModelSpec(config, old.tasks, old.in_features, old.edge_features)
+def with_trunk(problem: Problem, name: str, **options: Any) -> Problem:
+    """Return ``problem`` with another trunk under its heads; ``options`` are those of the trunk."""
+    former = problem.model.spec
+    config = ModelConfig(trunk={"name": name, **options}, heads=former.config.heads)
+    spec = ModelSpec(config, former.tasks, former.in_features, former.edge_features)
     layout, buffers = Layout(spec.parameters()), Layout(spec.buffers())
     return replace(problem, model=replace(problem.model, spec=spec), layout=layout, buffers=buffers)

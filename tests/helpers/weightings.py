@@ -1,4 +1,4 @@
-"""Every weighting of the tasks, with the options that make another method of it."""
+"""Every weighting of the tasks, with each choice of options that makes it a different method."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "torchjd": [{"aggregator": name} for name in ("upgrad", "pcgrad", "mgda", "cagrad")],
 }
 NEEDED = {"upgrad": "quadprog", "cagrad": "cvxpy"}
+"""Aggregator -> package that it needs besides torchjd."""
 
 
 def needed(options: dict[str, Any]) -> pytest.MarkDecorator:
-    """Skips where the aggregator's packages are not installed."""
+    """Return a mark that skips a test where the aggregator's packages are not installed."""
     names = [name for name in ("torchjd", NEEDED.get(options.get("aggregator", ""))) if name]
     missing = "aggregator" in options and any(find_spec(name) is None for name in names)
     return pytest.mark.skipif(missing, reason=f"needs {' and '.join(names)}")

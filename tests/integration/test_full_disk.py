@@ -12,7 +12,8 @@ import pytest
 from helpers.fake_study import finish, finish_all, make_study
 from helpers.studies import LONG, TINY, call, numbers, results, start, wait_until, write
 
-from ensemble_mtl.analysis import gather
+from ensemble_mtl.analysis import summary_file
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.study import results as member_results
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -95,7 +96,7 @@ def test_before_training(disk: Path, tmp_path: Path, reference: Path) -> None:
 @pytest.mark.parametrize("left", range(0, 40_960, 8192))
 def test_a_result(disk: Path, left: int) -> None:
     study = make_study(disk / "study", seeds=2)
-    first, second = study.members()[:2]
+    first, second = study.plan()[:2]
     finish(study, first)
     fill(disk, left)
     with pytest.raises(OSError, match="No space left on device"):
@@ -128,10 +129,10 @@ def test_gather(disk: Path, tmp_path: Path, verb: str) -> None:
 def test_gather_of_a_large_study_keeps_the_former_summary(disk: Path) -> None:
     study = make_study(disk / "study", seeds=4)
     finish_all(study)
-    gather.write(study, gather.gather(study))
+    summary_file.write_summary(study, gather(study))
     former = (study.root / "summary.json").read_bytes()
-    finish(study, study.members()[0], epochs=99)
+    finish(study, study.plan()[0], epochs=99)
     fill(disk, 4096)
     with pytest.raises(OSError, match="No space left on device"):
-        gather.write(study, gather.gather(study))
+        summary_file.write_summary(study, gather(study))
     assert (study.root / "summary.json").read_bytes() == former

@@ -20,7 +20,6 @@ from helpers.batch import (
     SLOW,
     Environment,
     checkpointed,
-    endings,
     jobs,
     log,
     paced,
@@ -28,7 +27,7 @@ from helpers.batch import (
     wait_for_end,
     write_site,
 )
-from helpers.studies import ENVIRONMENT, Numbers, children, numbers, wait_until, write
+from helpers.studies import ENVIRONMENT, Numbers, children, endings, numbers, wait_until, write
 
 FAKE = REPOSITORY / "tests/helpers/fake_lsf"
 
@@ -171,7 +170,7 @@ def test_gives_up_and_still_gathers(lsf: Environment, site: Path, tmp_path: Path
     """A command that is killed each time: three restarts, then the end; what depends on it runs."""
     config, root = write(tmp_path), tmp_path / "studies/tiny"
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/bash\n[ "$3" = report ] && exec {sys.executable} "$@"\nkill -KILL $$\n')
+    python.write_text(f'#!/bin/bash\n[ "$4" = report ] && exec {sys.executable} "$@"\nkill -KILL $$\n')
     python.chmod(0o700)
     site.write_text(json.dumps({**json.loads(site.read_text()), "python": str(python)}))
     made = submit(lsf, config, "--site", site, "--array-size", 1)

@@ -16,7 +16,7 @@ data: {name: alloy, num_configurations: 60, seed: 3}
 graph: {radius: 6.0, radius_unit: bohr, periodic: true}
 tasks: {H: {target: mixing_enthalpy}}
 seeds: 8
-model: {conv: gin, layers: 6, width: 256, heads: [4]}
+model: {trunk: {conv: gin, layers: 6, width: 256}, heads: [4]}
 train: {epochs: 2, batch_size: 64, device: cpu, early_stopping: null}
 probes: null
 launch: {members_per_shard: 8}
@@ -29,7 +29,8 @@ from ensemble_mtl.config.file import load
 from ensemble_mtl.data.prepare import prepare
 from ensemble_mtl.models import kernels
 from ensemble_mtl.study.directory import Study
-from ensemble_mtl.worker import grouping as stack_size, shard, stack
+from ensemble_mtl.worker import grouping, shard, stack
+from ensemble_mtl.worker.context import Supervisor
 
 def killed(*arguments):  # as the system does that is short of memory
     os.kill(os.getpid(), signal.SIGKILL)
@@ -45,12 +46,11 @@ def limited(*arguments):
 kernels.load()  # libraries take memory, too
 epoch, stack.run_epoch = stack.run_epoch, limited
 if sys.argv[3] == "killed":
-    stack_size.losses_and_gradient, stack_size.WORTHWHILE = killed, 0
+    grouping.losses_and_gradient, grouping.MIN_STEPS_FOR_TRIAL = killed, 0
 study = Study(load(Path(sys.argv[1])), Path(sys.argv[2]))
 study.root.mkdir(exist_ok=True)
 prepare(study, lambda done, total: None)
-planned = {member.id: member for member in study.members()}
-shard.attempt(study, planned, planned, stack.Control(print, lambda: False))
+shard.train_shard(study, study.plan(), Supervisor(print, lambda: False))
 """
 """Its epochs, and nothing else, may take so many MiB more than the process has; or it is killed at its first step."""
 
@@ -88,6 +88,8 @@ def test_a_stack_whose_first_step_kills_the_process_is_halved_the_next_time(tmp_
     config, study = studies.write(tmp_path, WIDE), tmp_path / "study"
     for _ in range(2):
         train(config, study, "killed", code=-signal.SIGKILL)
+        for path in study.glob("members/*/*/log.txt"):  # which is for people, and decides nothing
+            path.write_text(path.read_text() + "a person's remark\n")
     assert not results(study)
     train(config, study, 10_000)
     assert sorted(found["stack_size"] for found in results(study).values()) == [2] * 8

@@ -17,7 +17,7 @@ import pytest
 import torch
 from helpers.studies import TINY, write
 
-from ensemble_mtl.analysis import gather
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.cli.main import main
 from ensemble_mtl.config import file as config_file
 from ensemble_mtl.data import prepare
@@ -25,8 +25,8 @@ from ensemble_mtl.report import tables
 from ensemble_mtl.study import results, study_files
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member
-from ensemble_mtl.worker import shard
-from ensemble_mtl.worker.stack import Control
+from ensemble_mtl.worker.context import Supervisor
+from ensemble_mtl.worker.shard import train_shard
 
 STUDY = TINY.replace("epochs: [0, end]", "epochs: [0, 1, 2, end]").replace(
     "device: cpu,", "device: cpu, optimizer: {name: adam, lr: 0.1},"
@@ -62,9 +62,9 @@ def trained(folder: Path, text: str, wanted: Callable[[Member], bool]) -> Study:
     study = Study.at(config_file.load(config), config, None)
     prepare.prepare(study, lambda done, total: None)
     study_files.write_plan(study)
-    for subset in dict.fromkeys(member.subset for member in study.members()):
-        if members := [member for member in study.members() if member.subset == subset and wanted(member)]:
-            shard.run(study, members, Control(lambda event: None, lambda: False))
+    for subset in dict.fromkeys(member.subset for member in study.plan()):
+        if members := [member for member in study.plan() if member.subset == subset and wanted(member)]:
+            train_shard(study, members, Supervisor(lambda event: None, lambda: False))
     return study
 
 
@@ -74,7 +74,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def of(study: Study, subset: tuple[str, ...], seed: int = 0) -> Member:
-    return next(member for member in study.members() if (member.subset, member.seed) == (subset, seed))
+    return next(member for member in study.plan() if (member.subset, member.seed) == (subset, seed))
 
 
 def recorded(study: Study, member: Member, epoch: int) -> dict[str, dict[str, Any]]:
@@ -94,7 +94,7 @@ def files(study: Study) -> dict[Path, tuple[int, bytes]]:
 
 def test_the_last_weights_give_the_study_s_own_end_bit_for_bit(study: Study, tmp_path: Path) -> None:
     before = files(study)
-    for member in study.members():
+    for member in study.plan():
         if member.subset == ("H",):
             continue
         called = probe(study.checkpoint(member), "--json", "--out", tmp_path / "all.json")
@@ -110,7 +110,7 @@ def test_the_last_weights_give_the_study_s_own_end_bit_for_bit(study: Study, tmp
 
 
 def test_the_best_weights_give_the_probe_of_the_best_epoch(study: Study) -> None:
-    done = [member for member in study.members() if study.result(member).exists()]
+    done = [member for member in study.plan() if study.result(member).exists()]
     best = {member: json.loads(study.result(member).read_text())["best_epoch"] for member in done}
     earlier = [member for member in done if 0 < best[member] < 3]
     assert earlier, "no member of this study has its best epoch before its last; change its settings"
@@ -209,13 +209,13 @@ def refused(called: Called, message: str) -> None:
 def test_what_is_no_checkpoint_is_refused(study: Study, tmp_path: Path) -> None:
     member = of(study, ("M",))
     refused(probe(tmp_path / "nothing.pt"), "does not exist")
-    refused(probe(study.result(member)), "not a checkpoint; give the member's checkpoint.pt")
+    refused(probe(study.result(member)), "not a checkpoint; expected the member's checkpoint.pt")
     refused(probe(study.folder(of(study, ("H",))).parent.parent), "not a member of a study")
     shutil.copy(study.checkpoint(member), tmp_path)
     refused(probe(tmp_path / "checkpoint.pt"), "not a member of a study; expected STUDY/members/SUBSET/ID")
     untrained = study.folder(of(study, ("H",)))
     untrained.mkdir(parents=True, exist_ok=True)
-    refused(probe(untrained), "there is no checkpoint, so the member is not trained")
+    refused(probe(untrained), "no such checkpoint, so the member is not trained")
     for path in (study.root / "new.svg", study.folder(member) / "result.svg"):
         refused(probe(study.folder(member), "--figure", path), "lies in the study, which is not changed")
 
@@ -270,7 +270,7 @@ subsets: [[A, B]]
 seeds: 1
 split: {name: random, fractions: [0.6, 0.2, 0.2]}
 normalize: {method: standard, fit_on: train}
-model: {conv: gin, layers: 1, width: 3, heads: [3]}
+model: {trunk: {conv: gin, layers: 1, width: 3}, heads: [3]}
 train: {epochs: 1, batch_size: 8, device: cpu, optimizer: {name: adam, lr: 0.01}}
 probes: {epochs: [0, end], graphs: 3, trace_samples: 3, lanczos_steps: 3}
 launch: {launcher: local}
@@ -282,10 +282,10 @@ def test_a_task_without_a_label_in_the_probe_set_has_no_curvature(tmp_path: Path
     rows = [f"{'C' * (n + 1)}O,{n},{n * n % 7 if n % 5 == 0 else ''}" for n in range(60)]
     (tmp_path / "molecules.csv").write_text("smiles,a,b\n" + "\n".join(rows) + "\n")
     rare = trained(tmp_path, RARE, lambda member: True)
-    (member,) = rare.members()
+    (member,) = rare.plan()
     probed = {one.task for one in results.read(rare.folder(member)).probes}
     assert probed == {"A"}, "the three graphs of this split have a label of B; take another seed for the split"
-    (table,) = [table for table in tables.all_tables(gather.gather(rare)) if table.title.startswith("Curvature of")]
+    (table,) = [table for table in tables.all_tables(gather(rare)) if table.title.startswith("Curvature of")]
     assert "None of B: no graph of the probe set has a label" in table.caption
     called = probe(rare.checkpoint(member))
     assert called.code == 2

@@ -17,6 +17,7 @@ from helpers.studies import (
     LONG,
     TINY,
     call,
+    endings,
     kill_trainer,
     numbers,
     results,
@@ -136,11 +137,6 @@ def _driver(space: Namespace, config: Path) -> int:
     return pid
 
 
-def _endings(root: Path) -> list[int]:
-    """How often each member has finished."""
-    return [path.read_text().count("finished after epoch") for path in root.glob("members/*/*/log.txt")]
-
-
 def test_own_cluster_ends_with_its_driver_and_gives_the_local_launchers_numbers(
     space: Namespace, undisturbed: tuple[Any, Any], tmp_path: Path
 ) -> None:
@@ -194,8 +190,11 @@ def test_node_that_does_not_see_the_study_is_named(
     assert "Traceback" not in told.said()
 
 
-def test_job_submit_uploads_this_repository_and_runs(space: Namespace, cluster: dict[str, str], tmp_path: Path) -> None:
-    submit = [BIN / "ray", "job", "submit", "--address", DASHBOARD, "--working-dir", REPOSITORY, "--"]
+@pytest.mark.parametrize("upload", [(), ("--working-dir", REPOSITORY)], ids=["without upload", "with upload"])
+def test_submitted_job_runs(
+    space: Namespace, cluster: dict[str, str], tmp_path: Path, upload: tuple[object, ...]
+) -> None:
+    submit = [BIN / "ray", "job", "submit", "--address", DASHBOARD, *upload, "--"]
     run = _command(write(tmp_path, TINY), "--out", tmp_path / "study")
     deadline = time.monotonic() + 60
     while True:
@@ -226,7 +225,7 @@ def test_stopped_and_then_killed_driver_leaves_no_worker_in_training(
     done = space.call(*_command(config), **cluster)
     assert done.code == 0, done.said()
     assert _found(root) == undisturbed
-    assert max(_endings(root)) == 1  # one may be killed before it tells of its end
+    assert max(endings(root)) == 1  # one may be killed before it tells of its end
 
 
 def test_shard_that_kills_its_worker_too_often_fails_alone(
@@ -255,11 +254,22 @@ def test_lost_node_and_killed_worker_cost_no_member(
     assert run.wait() == 0, run.said()
     assert "given to a new one" in run.said()
     assert _found(root) == undisturbed
-    assert max(_endings(root)) == 1  # one may be killed before it tells of its end
+    assert max(endings(root)) == 1  # one may be killed before it tells of its end
 
 
 def _ranks(space: Namespace, folder: Path, size: int, *command: object) -> list[Started]:
-    nodes = [sys.executable, "-m", "ensemble_mtl.launch.ray.nodes", folder, "--cpus", "1", "--seconds", "600", "--"]
+    nodes = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ensemble_mtl.launch.ray.nodes",
+        folder,
+        "--cpus",
+        "1",
+        "--seconds",
+        "600",
+        "--",
+    ]
     return [space.start(*nodes, *command, SLURM_PROCID=str(rank), SLURM_NTASKS=str(size)) for rank in range(size)]
 
 

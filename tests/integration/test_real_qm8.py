@@ -106,5 +106,5 @@ def test_hydrogens_as_atoms(published: smiles.Options) -> None:
 
 def test_columns_that_the_file_repeats_are_refused(published: smiles.Options) -> None:
     given = published.model_copy(update={"targets": {"E1-CC2": "hartree", "E1-PBE0": "hartree"}})
-    with pytest.raises(DataError, match=r"column 'E1-PBE0' stands there more than once, with the same values"):
+    with pytest.raises(DataError, match=r"got column 'E1-PBE0' more than once, with the same values"):
         smiles.read(given, raw=TABLE.parent, progress=silent)

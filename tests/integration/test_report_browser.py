@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import fake_study
 
-from ensemble_mtl.analysis import gather
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.config import registry
 from ensemble_mtl.report import write
 
@@ -46,11 +46,11 @@ def browser() -> str:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = fake_study.make_study(tmp_path_factory.mktemp("study"), seeds=5, description="An example. " * 12)
-    plan = study.members()
+    plan = study.plan()
     fake_study.fail(study, plan[1], "a_very_long_word_without_a_break_" * 12)
     for member in plan[3:]:
         fake_study.finish(study, member)
-    return write.write(study, gather.gather(study))
+    return write.write_report(study, gather(study))
 
 
 def run(browser: str, folder: Path, *arguments: str) -> str:

@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = {
     "data": {"name": "alloy", "num_configurations": 60, "seed": 3},
     "graph": {"radius": 6.0, "radius_unit": "bohr"},
     "tasks": {"H": {"target": "mixing_enthalpy"}, "M": {"target": "magnetic_moment"}},
-    "model": {"conv": "pna", "layers": 2, "width": 4, "heads": [4]},
+    "model": {"trunk": {"conv": "pna", "layers": 2, "width": 4}, "heads": [4]},
     "probes": None,
 }
 TRAIN = {"batch_size": 16, "device": "cpu", "early_stopping": None}
@@ -90,7 +90,7 @@ def test_makespan_of_a_real_run(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    plan = real.members()
+    plan = real.plan()
     records = {name: json.loads(path.read_text()) for name, path in results(real.root).items()}
     seconds = np.array([member_seconds(records[member.id]) for member in plan])
 

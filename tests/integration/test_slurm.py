@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from helpers import batch, mini_slurm
-from helpers.batch import BIN, REPOSITORY, SLOW, Environment, endings, jobs, log, submit, wait_for_end, write_site
-from helpers.studies import TINY, Numbers, numbers, wait_until, write
+from helpers.batch import BIN, REPOSITORY, SLOW, Environment, jobs, log, submit, wait_for_end, write_site
+from helpers.studies import TINY, Numbers, endings, numbers, wait_until, write
 from helpers.system import SLURM, needs
+from helpers.traps import set_traps
 
 pytestmark = needs(*SLURM)
 
@@ -23,6 +24,8 @@ def test_study_is_trained_and_gathered_once_at_the_end(
     folder = tmp_path / 'it\'s $(touch pwned) "j" #1'
     folder.mkdir()
     config, root = write(folder), folder / "studies/tiny"
+    for place in (folder, root, root / "jobs"):  # the last is where jobs are started
+        set_traps(place, tmp_path / "imported")
     made = submit(slurm, config, "--site", slurm_site, "--launcher", launcher)
     assert jobs(slurm, config)[made["gather"]]["state"] == "PENDING"
     config.write_text(TINY.replace("seeds: 2", "seeds: 5"))  # changes no job that is submitted
@@ -35,6 +38,7 @@ def test_study_is_trained_and_gathered_once_at_the_end(
     assert log(root).count("report.html") == 1
     assert endings(root) == [1] * 6
     assert not list(tmp_path.rglob("pwned"))
+    assert not (tmp_path / "imported").exists()
 
 
 def test_earlier_submission_is_told_of(slurm: Environment, slurm_site: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from helpers.batch import BIN, REPOSITORY, Environment, log, write_site
 from helpers.namespace import Namespace, missing
 from helpers.studies import ENVIRONMENT, Numbers, numbers, wait_until, write
 from helpers.system import SLURM, needs
+from helpers.traps import set_traps
 
 
 @needs(*SLURM)
@@ -18,6 +19,7 @@ from helpers.system import SLURM, needs
 def test_ray_has_a_cluster_of_its_own_in_the_allocation(undisturbed: Numbers, tmp_path: Path) -> None:
     """In a namespace, since Ray binds every interface."""
     config, root = write(tmp_path), tmp_path / "studies/tiny"
+    set_traps(root / "jobs", tmp_path / "imported")  # where jobs are started
     # d0 is the namespace's link: the name of this machine leads out of it
     given = write_site(tmp_path, scheduler="slurm", nodes=2, time="00:10:00", interface="d0")
     with (
@@ -36,6 +38,7 @@ def test_ray_has_a_cluster_of_its_own_in_the_allocation(undisturbed: Numbers, tm
             listed = space.call("squeue", "--states=all", **inside).said()
             raise AssertionError(listed + log(root)) from None
         assert numbers(root) == undisturbed
+        assert not (tmp_path / "imported").exists()
         status = space.call(BIN / "ensemble-mtl", "status", config, **inside).said()
         assert status.count("COMPLETED") >= 1
         _ready_ray_script(space, tmp_path / "ready", inside)

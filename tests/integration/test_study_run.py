@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from helpers.studies import (
@@ -20,6 +21,8 @@ from helpers.studies import (
     write,
 )
 
+from ensemble_mtl.analysis import json_model, summary_file
+from ensemble_mtl.analysis.summary import Summary
 from ensemble_mtl.data import store
 from ensemble_mtl.study import results as member_results
 
@@ -41,7 +44,7 @@ def test_a_study_leaves_everything_that_it_names(finished: Path) -> None:
     assert {path.name for path in (root / "figures").iterdir()} == {"learning.svg", "spectra.svg"}
     for result in results(root).values():
         names = {path.name for path in result.parent.iterdir()}
-        assert names == {"result.json", "result.bp", "metrics.jsonl", "checkpoint.pt", "log.txt"}
+        assert names == {"result.json", "result.bp", "metrics.jsonl", "checkpoint.pt", "log.txt", "attempts.jsonl"}
 
 
 def test_the_interfaces_for_scripts(finished: Path) -> None:
@@ -58,15 +61,14 @@ def test_the_interfaces_for_scripts(finished: Path) -> None:
     assert all({"id", "subset", "seed", "split", "fraction", "parameters"} <= set(member) for member in planned)
     gathered = call("gather", finished, "--json")
     assert gathered.returncode == 0
-    summary = json.loads(gathered.stdout)
-    for cell in summary["cells"]:
-        assert {"subset", "task", "metric", "mean", "std", "members", "unit"} <= set(cell)
-        assert cell["members"] == 2
-    assert [row["subset"] for row in summary["wall_clock"]] == [["H", "M"], ["H"], ["M"]]
+    jsonschema.validate(json.loads(gathered.stdout), json.loads(call("schema", "summary").stdout))
+    summary = json_model.parse(gathered.stdout, Summary)
+    assert all(cell.error.members == 2 for cell in summary.cells)
+    assert [row.subset for row in summary.wall_clock] == [("H", "M"), ("H",), ("M",)]
     given = (finished, "--out", finished.parent / "studies/tiny", "--set", "report.figures=none")
     told = call("gather", *given).stderr
     assert f"next: `ensemble-mtl report {shlex.join(map(str, given))}`" in told, "the next command is not to be retyped"
-    assert summary["synthetic"] is True
+    assert summary.synthetic
 
 
 def test_a_second_run_trains_nothing(finished: Path) -> None:
@@ -90,12 +92,12 @@ def test_the_one_node_job_script(finished: Path) -> None:
 
 def test_summary_is_the_mean_of_the_members(finished: Path) -> None:
     root = finished.parent / "studies/tiny"
-    summary = json.loads((root / "summary.json").read_text())
+    summary = summary_file.load(root / "summary.json")
     records = [json.loads(path.read_text()) for path in results(root).values()]
-    for cell in summary["cells"]:
-        own = [r for r in records if r["member"]["subset"] == cell["subset"]]
-        values = [r["metrics"][cell["task"]]["test"][cell["metric"]] for r in own]
-        assert cell["mean"] == pytest.approx(sum(values) / len(values), rel=1e-12)  # order of summation
+    for cell in summary.cells:
+        own = [r for r in records if r["member"]["subset"] == list(cell.subset)]
+        values = [r["metrics"][cell.task]["test"][cell.metric] for r in own]
+        assert cell.error.mean == pytest.approx(sum(values) / len(values), rel=1e-12)  # order of summation
 
 
 def test_stored_predictions_give_the_stored_errors(finished: Path) -> None:
@@ -204,7 +206,7 @@ def test_no_traceback_for_a_users_mistake(tmp_path: Path) -> None:
     for verb in ("validate", "plan", "run", "status", "gather", "report"):
         done = call(verb, broken)
         assert done.returncode == 2
-        assert "tiny.yaml:8: model.conv" in done.stderr
+        assert "tiny.yaml:8: model.trunk.conv" in done.stderr
         assert "Traceback" not in done.stderr
     target = write(tmp_path, TINY.replace("mixing_enthalpy", "mixing_entalpy"))
     done = call("run", target)

@@ -58,6 +58,6 @@ def test_the_weightings_differ_and_start_from_the_same_weights(finished: Path) -
 
 def test_the_comparison_with_single_tasks_is_that_of_the_first(finished: Path) -> None:
     summary = json.loads((finished.parent / "studies/tiny/summary.json").read_text())
-    assert all(cell["members"] == cell["planned"] == 1 for cell in summary["cells"])
+    assert all(cell["error"]["members"] == cell["planned"] == 1 for cell in summary["cells"])
     assert len(summary["weighting_effects"]) == 2 * 3
     assert summary["complete"]

@@ -1,206 +1,217 @@
-"""From the members' results to one summary: what is known, and what is not.
+"""From the members' results to one summary of the study, in which gaps are listed with their reasons.
 
 Only results that verify, and that were trained on the study's own data, enter a mean;
-all others are listed with the reason. The summary depends on nothing but the study's
-files: gathering twice gives the same bytes.
+all others are listed with the reason. The summary is made of the study's files, of which members are
+running, and of this package's version. So gathering twice with one version gives the same bytes once
+no member is running.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ensemble_mtl import __version__
-from ensemble_mtl.analysis import (
-    aggregates,
-    convergence,
-    statistics,
+from ensemble_mtl.analysis.against_alone import comparison_rows
+from ensemble_mtl.analysis.cells import error_cells
+from ensemble_mtl.analysis.convergence import convergence_signs
+from ensemble_mtl.analysis.correlations import correlations
+from ensemble_mtl.analysis.cost import cost_rows, wall_clock_rows
+from ensemble_mtl.analysis.curvature import curvature_rows
+from ensemble_mtl.analysis.curvature_pairs import pair_rows
+from ensemble_mtl.analysis.groups import Groups, Pair, grouped
+from ensemble_mtl.analysis.mismatch import mismatch_rows
+from ensemble_mtl.analysis.reading import (
+    failed_member,
+    load_split,
+    load_store,
+    planned_member,
+    split_sizes,
+    usable_results,
 )
-from ensemble_mtl.analysis import (
-    curvature as curvature_summary,
+from ensemble_mtl.analysis.statistics import CONFIDENCE, MIN_UNITS, STD_DDOF
+from ensemble_mtl.analysis.summary import (
+    VERSION,
+    Conventions,
+    Convergence,
+    Counts,
+    DamagedMember,
+    Data,
+    Parts,
+    Provenance,
+    Scaling,
+    Summary,
+    Task,
 )
-from ensemble_mtl.analysis import (
-    weightings as weighting_effects,
-)
-from ensemble_mtl.config import registry
-from ensemble_mtl.core.errors import DataError, IncompleteStudyError, StoreError
-from ensemble_mtl.core.storage import atomic
+from ensemble_mtl.analysis.weighting_effects import effect_rows
+from ensemble_mtl.core.errors import DataError, IncompleteStudyError
+from ensemble_mtl.core.version import __version__
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.prepare import part_targets
-from ensemble_mtl.data.split.base import Split
-from ensemble_mtl.study import results
-from ensemble_mtl.study.directory import Study, counts
-from ensemble_mtl.study.plan import Member, is_main, label, subsets
+from ensemble_mtl.study.directory import State, Study, counts
+from ensemble_mtl.study.plan import Member, Subset, is_main, subsets
 from ensemble_mtl.study.results import MemberResult
+from ensemble_mtl.train.schedule import base as schedules
 
-FORMAT = 1
 SKIPPED_SHOWN = 20
-CSV_COLUMNS = (
-    "subset", "task", "metric", "fraction", "unit", "members", "planned",
-    "mean", "std", "sem", "ci95_low", "ci95_high",
-)  # fmt: skip
 
 
-def gather(study: Study) -> dict[str, Any]:
-    """The summary of all results that ``study`` holds; JSON values, None where undefined.
+def gather(study: Study) -> Summary:
+    """The summary of all results that ``study`` holds.
 
     Raises:
-        IncompleteStudyError: there is no graph store, so no result can be checked against it.
+        IncompleteStudyError: there is no graph store to check results against, or the directory holds only results of
+            another configuration.
         StoreError: the graph store is damaged.
         DataError: a target of the configuration is not in the store.
     """
-    store = load_store(study)
+    contents, config = _contents(study), study.config
+    store, groups, overlap, ends = contents.store, contents.groups, contents.overlap, contents.ends
+    tasks, weightings = _tasks(study, store), tuple(config.weighting_options)
+    comparisons, curvature_pairs = comparison_rows(groups, overlap), pair_rows(groups, ends=ends)
+    return Summary(
+        version=VERSION,
+        study=config.name,
+        description=config.description,
+        synthetic=bool(store.provenance.get("synthetic", False)),
+        notes=tuple(map(str, store.provenance.get("notes", []))),
+        complete=all(state == "done" for state in contents.states.values()),
+        counts=Counts(**counts(contents.states)),
+        tasks=tasks,
+        subsets=tuple(subsets(config)),
+        fractions=config.fractions,
+        splits=config.split_seeds,
+        weightings=weightings,
+        conventions=Conventions(confidence=CONFIDENCE, std_ddof=STD_DDOF, min_units=MIN_UNITS),
+        data=_data(study, store, contents.parts),
+        cells=error_cells(groups, contents.planned, {name: task.unit for name, task in tasks.items()}),
+        wall_clock=wall_clock_rows(groups),
+        cost=cost_rows(groups),
+        comparisons=comparisons,
+        convergence=_convergence(study, store, groups),
+        curvature=curvature_rows(groups, ends=ends),
+        curvature_pairs=curvature_pairs,
+        mismatch=mismatch_rows(comparisons, curvature_pairs, max(config.fractions)),
+        weighting_effects=effect_rows(contents.plan, contents.pairs, weightings, overlap),
+        correlations=correlations(store, {name: task.target for name, task in tasks.items()}),
+        missing=tuple(planned_member(member) for member in contents.in_state("missing")),
+        failed=tuple(failed_member(study, member) for member in contents.in_state("failed")),
+        damaged=tuple(contents.damaged),
+        provenance=_provenance([result for _, result in contents.pairs], store),
+    )
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """The usable content of the study's files.
+
+    Attributes:
+        store: the graph store.
+        plan: every member of the study.
+        states: the state of each member by its id; a member with a damaged result is missing.
+        pairs: the members with a usable result, each with its result.
+        damaged: the members whose result cannot be used.
+        groups: the results of the main weighting by subset and fraction.
+        planned: the number of planned members of the main weighting by subset and fraction.
+        parts: the numbers of graphs in the parts of the first split; None if it cannot be read.
+        ends: whether each member was probed at its own last epoch.
+    """
+
+    store: GraphStore
+    plan: list[Member]
+    states: dict[str, State]
+    pairs: list[Pair]
+    damaged: list[DamagedMember]
+    groups: Groups
+    planned: Mapping[tuple[Subset, float], int]
+    parts: Parts | None
+    ends: bool
+
+    @property
+    def overlap(self) -> float:
+        """The number of test graphs over that of training graphs; 0 if the split cannot be read."""
+        return self.parts.test / self.parts.train if self.parts and self.parts.train else 0.0
+
+    def in_state(self, state: State) -> list[Member]:
+        """The members that are in ``state``, in the order of the plan."""
+        return [member for member in self.plan if self.states[member.id] == state]
+
+
+def _contents(study: Study) -> _Contents:
+    """Read the study's files; errors are those of :func:`gather`."""
+    store, config = load_store(study), study.config
     _check_targets(study, store)
-    found, damaged = usable_results(study, store.sha256)
-    orphans = study.orphans()
-    if orphans and not found and not damaged:
+    pairs, damaged = usable_results(study, store.sha256)
+    if not pairs and not damaged:
+        _refuse_orphans(study)
+    plan = study.plan()
+    main = [member for member in plan if is_main(config, member)]
+    return _Contents(
+        store=store,
+        plan=plan,
+        # a result that cannot be used is work to be done again
+        states=study.states() | {member.id: "missing" for member in damaged},
+        pairs=pairs,
+        damaged=damaged,
+        groups=grouped(main, [pair for pair in pairs if is_main(config, pair[0])]),
+        planned=Counter((member.subset, member.fraction) for member in main),
+        parts=split_sizes(study, store.sha256),
+        ends=config.probes_last_epoch,
+    )
+
+
+def _check_targets(study: Study, store: GraphStore) -> None:
+    """Raise DataError if the target of a task is not in the store."""
+    for name, task in study.config.tasks.items():
+        if task.target not in store.targets:
+            targets = ", ".join(store.targets)
+            raise DataError(f"{study.data}: task {name}: no target {task.target!r}, expected one of {targets}")
+
+
+def _refuse_orphans(study: Study) -> None:
+    """Raise IncompleteStudyError if the directory holds results; it is called where none of them is of this study."""
+    if orphans := study.orphans():
         raise IncompleteStudyError(
             f"{study.root}: its {len(orphans)} result(s) belong to another configuration, and none to this one; "
             "give the configuration (and --set) that they were made with, or run this one"
         )
-    config, plan, states = study.config, study.members(), study.states()
-    # a result that cannot be used is work to be done again
-    states |= {row["id"]: "missing" for row in damaged}
-    main = [member for member in plan if is_main(config, member)]
-    groups = aggregates.grouped(main, [pair for pair in found if is_main(config, pair[0])])
-    planned = Counter((member.subset, member.fraction) for member in main)
-    units = {name: store.target_info(task.target).unit for name, task in config.tasks.items()}
-    parts = split_sizes(study, store.sha256)
-    overlap = parts["test"] / parts["train"] if parts and parts["train"] else 0.0
-    ends = config.probes is not None and "end" in config.probes.epochs
-    gains, pairs = aggregates.gains(groups, overlap), curvature_summary.pairs(groups, ends=ends)
-    summary = {
-        "format": FORMAT,
-        "study": config.name,
-        "description": config.description,
-        "synthetic": bool(store.provenance.get("synthetic", False)),
-        "notes": list(store.provenance.get("notes", [])),
-        "complete": all(state == "done" for state in states.values()),
-        "counts": counts(states),
-        "tasks": _tasks(study, store),
-        "subsets": [list(subset) for subset in subsets(config)],
-        "fractions": list(config.fractions),
-        "splits": list(config.split_seeds),
-        "confidence": {"level": statistics.CONFIDENCE, "min_units": statistics.MIN_UNITS},
-        "data": _data(study, store, parts),
-        "cells": aggregates.cells(groups, planned, units),
-        "wall_clock": aggregates.wall_clock(groups),
-        "cost": aggregates.cost(groups),
-        "gains": gains,
-        "convergence": convergence.signs(
-            groups,
-            _test_spreads(study, store),
-            max(config.fractions),
-            annealed=getattr(registry.load("train.schedule", config.train.schedule.name), "ANNEALS", False),
-        ),
-        "curvature": aggregates.curvature(groups, ends=ends),
-        "curvature_pairs": pairs,
-        "mismatch": curvature_summary.mismatch(gains, pairs, max(config.fractions)),
-        "weightings": list(config.weighting_options),
-        "weighting_effects": weighting_effects.rows(plan, found, list(config.weighting_options), overlap),
-        "correlations": aggregates.correlations(store, {n: t.target for n, t in config.tasks.items()}),
-        "missing": [_brief(member) for member in plan if states[member.id] == "missing"],
-        "failed": [_failure(study, member) for member in plan if states[member.id] == "failed"],
-        "damaged": damaged,
-        "provenance": _provenance([result for _, result in found], store),
-    }
-    finite: dict[str, Any] = _finite(summary)
-    return finite
 
 
-def write(study: Study, summary: dict[str, Any]) -> None:
-    """Make ``summary.json`` and ``summary.csv`` (one row per cell), each atomically.
-
-    Raises:
-        OSError: the study directory cannot be written; the former files are untouched.
-    """
-    atomic.write_json(study.root / "summary.json", summary)
-    atomic.write_text(study.root / "summary.csv", to_csv(summary))
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A summary written earlier.
-
-    Raises:
-        IncompleteStudyError: there is none.
-        StoreError: it is not a summary of this format.
-    """
-    try:
-        summary = json.loads(path.read_text())
-    except OSError:
-        raise IncompleteStudyError(f"{path}: no summary yet; gather the study first") from None
-    except ValueError as error:
-        raise StoreError(f"{path}: not a summary ({error}); gather the study again") from None
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
-        raise StoreError(f"{path}: not a summary of format {FORMAT}; gather the study again")
-    return summary
+def _tasks(study: Study, store: GraphStore) -> dict[str, Task]:
+    """A task's name to what it predicts, in the order of the configuration."""
+    tasks = {}
+    for name, task in study.config.tasks.items():
+        info = store.target_info(task.target)
+        shown = task.label or task.target.replace("_", " ")
+        tasks[name] = Task(target=task.target, label=shown, unit=info.unit, level=info.level)
+    return tasks
 
 
-def to_csv(summary: dict[str, Any]) -> str:
-    """The test errors as CSV, one row per cell; an undefined number is an empty field."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    for cell in summary["cells"]:
-        low, high = cell["ci95"] or (None, None)
-        table.writerow({**cell, "subset": label(cell["subset"]), "ci95_low": low, "ci95_high": high})
-    return text.getvalue()
+def _data(study: Study, store: GraphStore, parts: Parts | None) -> Data:
+    """The summary's account of the data; only the first :data:`SKIPPED_SHOWN` of the skipped records are listed."""
+    skipped, scale = tuple(map(str, store.provenance.get("skipped", []))), study.config.normalize
+    return Data(
+        graphs=len(store),
+        skipped_count=len(skipped),
+        skipped=skipped[:SKIPPED_SHOWN],
+        sha256=store.sha256,
+        parts=parts,
+        normalize=Scaling(method=scale.method, fit_on=scale.fit_on),
+        split=study.config.split.name,
+    )
 
 
-def load_store(study: Study) -> GraphStore:
-    """The study's graph store.
-
-    Raises:
-        IncompleteStudyError: it has not been built yet.
-        StoreError: it is damaged.
-    """
-    from ensemble_mtl.data import store
-
-    if not study.data.exists():
-        raise IncompleteStudyError(f"{study.data}: no graph store yet; expected one; run the study, or build its data")
-    return store.load(study.data)
-
-
-def usable_results(study: Study, data_sha256: str) -> tuple[list[aggregates.Pair], list[dict[str, Any]]]:
-    """The members' results without predictions, and those that must not be used, with the reason."""
-    found, damaged = [], []
-    for member in study.members():
-        if not study.result(member).exists():
-            continue
-        try:
-            result = results.read(study.folder(member), predictions=False)
-            _check(study, member, result, data_sha256)
-        except StoreError as error:
-            damaged.append({**_brief(member), "reason": _relative(study, str(error))})
-        else:
-            found.append((member, result))
-    return found, damaged
-
-
-def load_split(study: Study, seed: int, data_sha256: str) -> Split | None:
-    """The split drawn with ``seed`` for the data of that hash; None if there is none to be read."""
-    try:
-        content = json.loads(study.split(seed).read_text())
-        return Split.from_json(content["split"]) if content["data_sha256"] == data_sha256 else None
-    except (OSError, ValueError, KeyError, TypeError, DataError):
-        return None
-
-
-def split_sizes(study: Study, data_sha256: str) -> dict[str, int] | None:
-    """Graphs in each part of the study's first split; None without it."""
-    split = load_split(study, study.config.split_seeds[0], data_sha256)
-    return None if split is None else {part: len(indices) for part, indices in split.parts.items()}
+def _convergence(study: Study, store: GraphStore, groups: Groups) -> Convergence:
+    """Signs that the training was not over, among the members at the largest fraction."""
+    config = study.config
+    annealed = schedules.FAMILY.of(config.train.schedule).ANNEALS
+    return convergence_signs(groups, _test_spreads(study, store), max(config.fractions), annealed=annealed)
 
 
 def _test_spreads(study: Study, store: GraphStore) -> dict[tuple[str, int], float]:
-    """(Task, split) to the standard deviation of its test targets; splits that cannot be read are left out."""
+    """(task, split) to the standard deviation of the test targets, in its unit; unreadable splits are left out."""
     splits = {seed: load_split(study, seed, store.sha256) for seed in study.config.split_seeds}
     return {
         (name, seed): float(np.nanstd(part_targets(store, task.target, split.test)))
@@ -210,91 +221,16 @@ def _test_spreads(study: Study, store: GraphStore) -> dict[tuple[str, int], floa
     }
 
 
-def _check(study: Study, member: Member, result: MemberResult, data_sha256: str) -> None:
-    path = study.result(member)
-    if result.member.get("id") != member.id:
-        raise StoreError(f"{path}: is of member {result.member.get('id')}, expected {member.id}")
-    if result.data_sha256 != data_sha256:
-        raise StoreError(
-            f"{path}: trained on other data (store {result.data_sha256[:12]}…, this study's is {data_sha256[:12]}…); "
-            "run the member again"
-        )
-    for task in member.subset:
-        found = result.metrics.get(task, {}).get("test", {})
-        absent = [metric for metric in aggregates.METRICS if not _is_number(found.get(metric))]
-        if absent:
-            raise StoreError(f"{path}: no finite test {', '.join(absent)} of task {task}; run the member again")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _check_targets(study: Study, store: GraphStore) -> None:
-    for name, task in study.config.tasks.items():
-        if task.target not in store.targets:
-            known = ", ".join(store.targets)
-            raise DataError(f"{study.data}: task {name}: no target {task.target!r}, expected one of {known}")
-
-
-def _tasks(study: Study, store: GraphStore) -> dict[str, dict[str, str]]:
-    rows = {}
-    for name, task in study.config.tasks.items():
-        info = store.target_info(task.target)
-        shown = task.label or task.target.replace("_", " ")
-        rows[name] = {"target": task.target, "label": shown, "unit": info.unit, "level": info.level}
-    return rows
-
-
-def _data(study: Study, store: GraphStore, parts: dict[str, int] | None) -> dict[str, Any]:
-    skipped = list(store.provenance.get("skipped", []))
-    return {
-        "graphs": len(store),
-        "skipped_count": len(skipped),
-        "skipped": skipped[:SKIPPED_SHOWN],
-        "sha256": store.sha256,
-        "parts": parts,
-        "normalize": study.config.normalize.model_dump(mode="json"),
-        "split": study.config.split.name,
-    }
-
-
-def _provenance(found: list[MemberResult], store: GraphStore) -> dict[str, Any]:
-    names = sorted({name for result in found for name in result.versions})
-    return {
-        "ensemble_mtl": __version__,
-        "versions": {name: sorted({r.versions[name] for r in found if name in r.versions}) for name in names},
-        "devices": sorted({result.device for result in found}),
-        "dtypes": sorted({result.dtype for result in found}),
-        "data_sha256": store.sha256,
-    }
-
-
-def _brief(member: Member) -> dict[str, Any]:
-    return {
-        "id": member.id, "subset": list(member.subset), "seed": member.seed,
-        "split": member.split, "fraction": member.fraction, "weighting": member.weighting,
-    }  # fmt: skip
-
-
-def _failure(study: Study, member: Member) -> dict[str, Any]:
-    try:
-        told = json.loads(study.failure(member).read_text())
-        error, attempts = str(told.get("error", "")), int(told.get("attempts", 1))
-    except (OSError, ValueError, TypeError, AttributeError):
-        error, attempts = f"{study.failure(member).name} cannot be read", 1
-    return {**_brief(member), "error": _relative(study, error), "attempts": attempts}
-
-
-def _relative(study: Study, text: str) -> str:
-    """Without the study's own place: a summary says the same wherever the study lies."""
-    return text.replace(f"{study.root}/", "")
-
-
-def _finite(value: Any) -> Any:
-    """The same value with None for NaN and infinity, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _provenance(results: Sequence[MemberResult], store: GraphStore) -> Provenance:
+    """The versions, devices and precisions that the ``results`` were made with, each once."""
+    names = sorted({name for result in results for name in result.versions})
+    return Provenance(
+        ensemble_mtl=__version__,
+        versions={
+            name: tuple(sorted({result.versions[name] for result in results if name in result.versions}))
+            for name in names
+        },
+        devices=tuple(sorted({result.device for result in results})),
+        dtypes=tuple(sorted({result.dtype for result in results})),
+        data_sha256=store.sha256,
+    )

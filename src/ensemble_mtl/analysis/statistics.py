@@ -1,4 +1,4 @@
-"""Means with their intervals, and paired comparisons of multi-task against single-task members.
+"""Means with their deviations and intervals, differences and ratios of means, correlations, p-values.
 
 scipy is imported inside the functions that need it: importing ``scipy.stats`` takes half
 a second, and most commands never come here.
@@ -7,20 +7,19 @@ a second, and most commands never come here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Verdict = Literal["gains", "loses", "no evidence", "too few seeds"]
-Key = tuple[int, int]
-"""(seed, split) of a member."""
+from ensemble_mtl.analysis.json_model import Count, Interval, JsonModel, Number
+from ensemble_mtl.data.graph import FloatArray
 
 CONFIDENCE = 0.95
+STD_DDOF = 1
+"""Delta degrees of freedom of every standard deviation over members."""
 MIN_UNITS = 5
-"""Least number of independent differences for a verdict.
+"""The smallest number of independent values from which a verdict is drawn.
 
 With n = 4 the sample standard deviation is itself uncertain by 1/√(2(n−1)) = 41 % and the t
 quantile is 3.2; with 5, the number of runs that Sanyal 2018 compared, they are 35 % and 2.8.
@@ -28,114 +27,101 @@ Below that an interval is given where it exists, but nothing is concluded from i
 """
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A sample mean and how sure it is; None where too few values leave it undefined.
+class MeanAndDeviation(JsonModel):
+    """A sample mean with its standard deviation, in the unit of the values."""
 
-    Attributes:
-        mean: arithmetic mean.
-        std: sample standard deviation (ddof 1).
-        sem: standard error of the mean, ``std / √n``.
-        ci95: t confidence interval of the mean.
-        members: number n of values.
-    """
-
-    mean: float | None
-    std: float | None
-    sem: float | None
-    ci95: tuple[float, float] | None
-    members: int
+    mean: Number
+    """Arithmetic mean; null without values."""
+    std: Number
+    """Sample standard deviation (ddof 1); null for fewer than two values."""
+    members: Count
+    """Number of values, one per member."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Multi-task minus single-task error of one task, over matched members.
+class Spread(MeanAndDeviation):
+    """A sample mean with its standard deviation, standard error and interval, in the unit of the values."""
 
-    Attributes:
-        difference: mean difference; negative where the task gains from its partners.
-        ci95: t interval of ``difference``.
-        percent: ``difference`` relative to the single-task mean of the same pairs.
-        percent_ci95: ``ci95`` in the same relation, the single-task mean taken as known.
-        p: two-sided p-value of the paired t-test.
-        p_wilcoxon: its companion without the assumption of normality.
-        p_holm: ``p`` after Holm's correction over every comparison of the study.
-        effect: Cohen's d_z, mean over standard deviation of the differences.
-        pairs: matched members.
-        units: independent differences that the interval rests on (see :func:`independent`).
-        variance: the source of variance that the interval covers.
-        verdict: what may be concluded.
-    """
+    sem: Number
+    """Standard error of the mean, std / √members; null for fewer than two values."""
+    ci95: Interval
+    """Ends of the 95 % confidence interval of the mean, by Student's t; null for fewer than two values."""
 
-    difference: float | None
-    ci95: tuple[float, float] | None
-    percent: float | None
-    percent_ci95: tuple[float, float] | None
-    p: float | None
-    p_wilcoxon: float | None
-    p_holm: float | None
-    effect: float | None
-    pairs: int
-    units: int
-    variance: str
-    verdict: Verdict
 
-    def to_json(self) -> dict[str, Any]:
-        """The comparison as JSON values."""
-        pairs = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return pairs
+def sample_std(values: Sequence[float] | FloatArray, axis: int | None = None) -> Any:
+    """Sample standard deviation (ddof 1) of two or more ``values``: along ``axis``, or over all values without it."""
+    return np.asarray(values, dtype=np.float64).std(axis=axis, ddof=STD_DDOF)
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Mean, sample standard deviation, standard error and interval of ``values`` (``[n]``)."""
     n = len(values)
     if n == 0:
-        return Spread(None, None, None, None, 0)
+        return Spread(mean=None, std=None, sem=None, ci95=None, members=0)
     mean = float(np.mean(values))
     if n == 1:
-        return Spread(mean, None, None, None, 1)
-    std = float(np.std(values, ddof=1))
+        return Spread(mean=mean, std=None, sem=None, ci95=None, members=1)
+    std = float(sample_std(values))
     sem = std / math.sqrt(n)
-    return Spread(mean, std, sem, interval(mean, sem, n), n)
+    return Spread(mean=mean, std=std, sem=sem, ci95=interval(mean, sem, n), members=n)
 
 
 def interval(mean: float, sem: float, n: int) -> tuple[float, float]:
-    """Two-sided 95 % t interval of a mean of ``n`` independent normal values."""
+    """Two-sided 95 % t interval of a mean of ``n`` independent normal values with standard error ``sem``."""
     half = t_quantile(n - 1) * sem
     return mean - half, mean + half
 
 
 def t_quantile(degrees: float) -> float:
-    """Of Student's t: half the width of a two-sided 95 % interval, in standard errors."""
+    """Half the width of a two-sided 95 % interval by Student's t, in standard errors."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
 
 
-def welch(one: Spread | None, other: Spread | None) -> tuple[float, tuple[float, float], float] | None:
-    """Difference of two means in per cent of the ``other``, its 95 % interval, and the p-value (Welch 1947).
+class RelativeDifference(NamedTuple):
+    """The difference of two means, relative to the second.
 
-    None where there are fewer than :data:`MIN_UNITS` members, or no spread.
+    Attributes:
+        percent: the difference in per cent of the second mean.
+        ci95: the 95 % interval in per cent; the second mean, by which it is divided, is taken as exact.
+        p: two-sided p-value of Welch's t-test.
+    """
+
+    percent: float
+    ci95: tuple[float, float]
+    p: float
+
+
+def welch(first: Spread | None, second: Spread | None) -> RelativeDifference | None:
+    """The first mean minus the second, for independent samples of unequal variances (Welch 1947).
+
+    Returns:
+        The difference, or None where one sample has fewer than :data:`MIN_UNITS` members or no deviation, or where the
+        second mean is 0.
     """
     from scipy.stats import ttest_ind_from_stats
 
-    if not one or not other or one.mean is None or not other.mean or not one.std or not other.std:
+    if not first or not second or first.mean is None or not second.mean or not first.std or not second.std:
         return None
-    if min(one.members, other.members) < MIN_UNITS:
+    n, m = first.members, second.members
+    if min(n, m) < MIN_UNITS:
         return None
-    parts = [(one.std**2 / one.members, one.members - 1), (other.std**2 / other.members, other.members - 1)]
+    # each sample's share of the variance of the difference, with its degrees of freedom (Welch & Satterthwaite)
+    parts = [(first.std**2 / n, n - 1), (second.std**2 / m, m - 1)]
     variance = math.fsum(part for part, _ in parts)
     half = t_quantile(variance**2 / math.fsum(part**2 / degrees for part, degrees in parts)) * math.sqrt(variance)
-    difference, scale = one.mean - other.mean, 100 / other.mean
-    found = ttest_ind_from_stats(one.mean, one.std, one.members, other.mean, other.std, other.members, equal_var=False)
-    return difference * scale, ((difference - half) * scale, (difference + half) * scale), float(found.pvalue)
+    difference, scale = first.mean - second.mean, 100 / second.mean
+    test = ttest_ind_from_stats(first.mean, first.std, n, second.mean, second.std, m, equal_var=False)
+    ends = (difference - half) * scale, (difference + half) * scale
+    return RelativeDifference(difference * scale, ends, float(test.pvalue))
 
 
-def ratio(numerator: Sequence[Spread], denominator: Spread) -> tuple[float, float | None] | None:
-    """Sum of means over a mean, and its standard deviation by first-order propagation.
+def ratio(numerator: Sequence[MeanAndDeviation], denominator: MeanAndDeviation) -> tuple[float, float | None] | None:
+    """A sum of means divided by a mean, and its standard deviation by first-order propagation.
 
     Args:
-        numerator: independent quantities that are summed.
-        denominator: what the sum is divided by.
+        numerator: the independent quantities that are summed.
+        denominator: the quantity that the sum is divided by.
 
     Returns:
         The ratio with its standard deviation (None where one of the spreads has none), or
@@ -153,120 +139,21 @@ def ratio(numerator: Sequence[Spread], denominator: Spread) -> tuple[float, floa
     return value, abs(value) * math.sqrt(variance + (denominator.std / denominator.mean) ** 2)
 
 
-def independent(differences: Mapping[Key, float]) -> tuple[NDArray[np.float64], str]:
-    """Reduce matched differences to independent ones, and name the variance they show.
-
-    Members that share a split share its test graphs, so seeds × splits are not that many
-    independent runs. With at least :data:`MIN_UNITS` splits, each split counts once, by its
-    mean over seeds. With fewer, nothing can be said of other splits: each seed counts once,
-    by its mean over the splits, and the interval covers the seeds alone.
+def pearson(a: FloatArray, b: FloatArray) -> float | None:
+    """Pearson's r of two columns ``[n]``, in which rows with NaN are left out.
 
     Returns:
-        ``[units]`` differences, and the source of variance in words.
+        r, or None for fewer than three rows or a column that does not vary.
     """
-    splits = sorted({split for _, split in differences})
-    if len(splits) >= MIN_UNITS:
-        means = [np.mean([d for (_, s), d in differences.items() if s == split]) for split in splits]
-        return np.array(means, dtype=np.float64), f"seeds and splits ({len(splits)} splits)"
-    seeds = sorted({seed for seed, _ in differences})
-    whole = [seed for seed in seeds if all((seed, split) in differences for split in splits)]
-    means = [np.mean([differences[seed, split] for split in splits]) for seed in whole]
-    where = "one split" if len(splits) <= 1 else f"{len(splits)} fixed splits"
-    return np.array(means, dtype=np.float64), f"seeds on {where}"
-
-
-def compare(multi: Mapping[Key, float], single: Mapping[Key, float], overlap: float = 0.0) -> Comparison:
-    """Compare one task's errors in a multi-task ensemble with those of its single-task one.
-
-    Args:
-        multi: error by (seed, split) of the multi-task members.
-        single: the same of the single-task members; only common keys are compared.
-        overlap: test over training graphs. Where splits are what varies, their training parts
-            overlap and the naive variance is too small; it is then multiplied by
-            ``1/n + overlap`` instead of ``1/n`` (Nadeau & Bengio 2003,
-            doi:10.1023/A:1024068626366).
-
-    Returns:
-        The comparison; ``p_holm`` and the verdict are of this comparison alone until
-        :func:`holm_corrected` has seen all of them.
-    """
-    keys = sorted(set(multi) & set(single))
-    units, variance = independent({key: multi[key] - single[key] for key in keys})
-    n = len(units)
-    if n < 2:
-        difference = float(units[0]) if n else None
-        empty = Comparison(difference, None, None, None, None, None, None, None, len(keys), n, variance, "no evidence")
-        baseline = float(np.mean([single[key] for key in keys])) if keys else 0.0
-        percent = 100 * difference / baseline if difference is not None and baseline else None
-        return _judged(replace(empty, percent=percent))
-    across_splits = variance.startswith("seeds and splits")
-    mean, std = float(units.mean()), float(units.std(ddof=1))
-    sem = std * math.sqrt(1 / n + (overlap if across_splits else 0.0))
-    low, high = interval(mean, sem, n)
-    baseline = float(np.mean([single[key] for key in keys]))
-    scale = 100 / baseline if baseline else None
-    p = _p_value(mean, sem, n)
-    comparison = Comparison(
-        difference=mean,
-        ci95=(low, high),
-        percent=None if scale is None else mean * scale,
-        percent_ci95=None if scale is None else (low * scale, high * scale),
-        p=p,
-        p_wilcoxon=_p_wilcoxon(units),
-        p_holm=p,
-        effect=mean / std if std else None,
-        pairs=len(keys),
-        units=n,
-        variance=variance,
-        verdict="no evidence",
-    )
-    return _judged(comparison)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the given order (Holm 1979, Scand. J. Stat. 6, 65).
-
-    The k-th smallest of m is multiplied by m − k + 1; the adjusted values never decrease with
-    rank and never exceed 1. This bounds the chance of a single false finding in the study,
-    whatever the dependence between the comparisons.
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    stepped = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values, dtype=np.float64)[order] * factors))
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = stepped
-    return [float(value) for value in adjusted]
-
-
-def holm_corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons with ``p_holm`` and verdicts that take all of them into account.
-
-    Comparisons with too few units take no part: no verdict will come of them.
-    """
-    tested = [i for i, c in enumerate(comparisons) if c.p is not None and c.units >= MIN_UNITS]
-    adjusted = dict(zip(tested, holm([comparisons[i].p or 0.0 for i in tested]), strict=True))
-    return [_judged(replace(c, p_holm=adjusted.get(i))) for i, c in enumerate(comparisons)]
-
-
-def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
-    """Pearson correlation of two columns ``[n]``, rows with NaN left out; None if undefined."""
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
+    complete = np.isfinite(a) & np.isfinite(b)
+    a, b = a[complete], b[complete]
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _judged(comparison: Comparison) -> Comparison:
-    if comparison.units < MIN_UNITS:
-        return replace(comparison, p_holm=None, verdict="too few seeds")
-    p, difference = comparison.p_holm, comparison.difference
-    if p is None or difference is None or p >= 1 - CONFIDENCE:
-        return replace(comparison, verdict="no evidence")
-    return replace(comparison, verdict="gains" if difference < 0 else "loses")
-
-
-def _p_value(mean: float, sem: float, n: int) -> float:
+def t_test_p(mean: float, sem: float, n: int) -> float:
+    """Two-sided p-value of the t-test that a mean of ``n`` independent normal values is 0."""
     from scipy.special import stdtr
 
     if sem == 0:
@@ -274,10 +161,11 @@ def _p_value(mean: float, sem: float, n: int) -> float:
     return float(2 * stdtr(n - 1, -abs(mean) / sem))
 
 
-def _p_wilcoxon(units: NDArray[np.float64]) -> float | None:
+def signed_rank_p(values: FloatArray) -> float | None:
+    """Two-sided p-value of Wilcoxon's signed-rank test of ``[n]`` values against 0; None if all of them are 0."""
     from scipy.stats import wilcoxon
 
-    if not np.any(units):
+    if not np.any(values):
         return None
-    # exact where it is defined: scipy leaves the exact distribution by itself if there are ties or zeros
-    return float(wilcoxon(units).pvalue)
+    # scipy takes the exact distribution, unless there are ties or zeros
+    return float(wilcoxon(values).pvalue)

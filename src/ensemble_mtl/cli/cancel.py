@@ -21,15 +21,15 @@ def command(study: Study, as_json: bool) -> None:
 
     submitted = submissions.load_all(study)
     rows = submissions.table(study, submitted)
-    silent = next((row for row in rows if row["live"] is None), None)
-    if silent:
-        raise StudyError(f"job {silent['id']} cannot be cancelled from here: {silent['reason']}")
+    unreachable = next((row for row in rows if row["live"] is None), None)
+    if unreachable:
+        raise StudyError(f"job {unreachable['id']} cannot be cancelled from here: {unreachable['reason']}")
     ended: list[str] = []
-    for one in submitted:
-        # the one that gathers first: it would start when the other ends
-        live = [row["id"] for row in reversed(rows) if row["name"] == one.name and row["live"]]
+    for submission in submitted:
+        # first the job that gathers: it would start when the one that trains ends
+        live = [row["id"] for row in reversed(rows) if row["name"] == submission.name and row["live"]]
         if live:
-            submissions.cancel(study, one, live)
+            submissions.cancel(study, submission, live)
             ended += live
     if as_json:
         print_json({"study": study.config.name, "directory": str(study.root), "cancelled": ended})
@@ -37,4 +37,4 @@ def command(study: Study, as_json: bool) -> None:
         print(f"cancelled job {', '.join(ended)}; none of them is requeued")
         note(f"next: {next_step('run')}, or the same submit, continues from the checkpoints")
     else:
-        print("no job of this study waits or runs; a run of your own is ended by Ctrl-C or SIGTERM")
+        print("no job of this study waits or runs; end a run in a terminal by Ctrl-C or SIGTERM")

@@ -11,24 +11,30 @@ from typing import Any
 
 import click
 
-from ensemble_mtl.config import file as config_file
-from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.load import load_study
 
 Command = Callable[..., Any]
 
-OUT_HELP = "Study directory [default: studies/NAME beside CONFIG]."
+OUT_HELP = "Study directory [default: studies/NAME beside CONFIG, or CONFIG if it is one]."
 LAUNCHER_HELP = "Where members run, e.g. local or mpi; the same as --set launch.launcher=NAME."
 SET_HELP = "Override a key of CONFIG, e.g. train.epochs=3; repeatable."
 
 
 def study_arguments(launcher: bool = False) -> Callable[[Command], Command]:
-    """``CONFIG [--out DIR] [--set KEY=VALUE …] [--launcher NAME]``, handed over as ``study``."""
+    """Give a verb the arguments that name a study, and hand it the study as the keyword ``study``.
+
+    They are ``CONFIG [--out DIR] [--set KEY=VALUE …]``; CONFIG is a YAML file, or the directory of a
+    study that was run.
+
+    Args:
+        launcher: whether there is ``--launcher NAME`` too.
+    """
 
     def decorate(function: Command) -> Command:
         def with_study(config: Path, out: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
             if launcher and (name := rest.pop("launcher")):
                 overrides = (f"launch.launcher={name}", *overrides)
-            return function(study=Study.at(config_file.load(config, overrides), config, out), **rest)
+            return function(study=load_study(config, out=out, overrides=overrides), **rest)
 
         with_study.__doc__, with_study.__name__ = function.__doc__, function.__name__
         with_study.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -50,28 +56,28 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, the same bytes for the same value."""
+    """Print JSON on standard output, the same bytes for the same value."""
     print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def note(text: str) -> None:
-    """A line for the person, not for scripts: on standard error."""
+    """Print a line for a person, not for scripts, on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def next_step(verb: str) -> str:
-    """The command that does ``verb`` with the CONFIG, ``--out`` and ``--set`` of this one."""
-    given = click.get_current_context().params
-    words = ["ensemble-mtl", *verb.split(), str(given["config"])]
-    if given["out"]:
-        words += ["--out", str(given["out"])]
-    for override in given["overrides"]:
+    """Return the command that does ``verb`` with the CONFIG, ``--out`` and ``--set`` of the present command."""
+    arguments = click.get_current_context().params
+    words = ["ensemble-mtl", *verb.split(), str(arguments["config"])]
+    if arguments["out"]:
+        words += ["--out", str(arguments["out"])]
+    for override in arguments["overrides"]:
         words += ["--set", override]
     return f"`{shlex.join(words)}`"
 
 
 def duration(seconds: float) -> str:
-    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    """Return the time as ``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -12,7 +12,7 @@ def command(shell: str) -> None:
     """Print the script for SHELL; e.g. `eval "$(ensemble-mtl completion bash)"` in ~/.bashrc."""
     from ensemble_mtl.cli.main import cli
 
-    found = get_completion_class(shell)
-    if found is None:
+    completion = get_completion_class(shell)
+    if completion is None:
         raise click.UsageError(f"no completion for {shell}")
-    print(found(cli, {}, "ensemble-mtl", "_ENSEMBLE_MTL_COMPLETE").source())
+    print(completion(cli, {}, "ensemble-mtl", "_ENSEMBLE_MTL_COMPLETE").source())

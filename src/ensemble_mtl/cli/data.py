@@ -1,4 +1,4 @@
-"""``data``: build the graph store, look into it."""
+"""``data``: build the graph store, or look into the data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build(study: Study, as_json: bool) -> None:
 
     with exclusive(study.preparation, "changing this study"), build_progress() as progress:
         graphs = prepare(study, progress)
-    skipped = graphs.provenance.get("skipped", [])
+    skipped = graphs.provenance["skipped"]
     if as_json:
         content = {"store": str(study.data), "graphs": len(graphs), "sha256": graphs.sha256, "skipped": skipped}
         print_json(content)
@@ -41,12 +41,12 @@ def build(study: Study, as_json: bool) -> None:
 def inspect(study: Study, as_json: bool) -> None:
     """Audit the data of CONFIG: ranges, missing and duplicated targets, equivalent structures. Changes nothing."""
     from ensemble_mtl.cli.progress import build_progress
-    from ensemble_mtl.data import audit, build
+    from ensemble_mtl.data import audit, audit_text, build
 
     with build_progress() as progress:
-        graphs = build.look(study.config, study.data, progress)
-    found = audit.audit(graphs)
+        graphs = build.load_or_build(study.config, study.data, progress)
+    report = audit.audit(graphs)
     if as_json:
-        print_json(found.to_json())
+        print_json(report.to_json())
     else:
-        print(audit.describe(found))
+        print(audit_text.describe(report))

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ensemble_mtl import __version__
 from ensemble_mtl.core.errors import EXIT_BAD_INPUT, EXIT_CHECKPOINTED, EnsembleMTLError
+from ensemble_mtl.core.version import __version__
 
 VERBS = {
     "validate": "Check a configuration and say what it plans.",
@@ -23,21 +23,22 @@ VERBS = {
     "gather": "Collect the results into summary.json and summary.csv.",
     "report": "Draw figures and write report.html.",
     "probe": "Measure the curvature of a trained member anew, with any settings.",
-    "reproduce": "Compute a published example, and compare it with what is known.",
+    "reproduce": "Compute a published example, and compare it with the published numbers.",
+    "schema": "Print the JSON Schema of a file that studies leave.",
     "completion": "Print the shell completion script.",
 }
 """Every verb and its one-line help; the verb's code is ``cli/<verb>.py``, object ``command``."""
 
 
-_FAULTS = """
+_ENVIRONMENT_ERRNOS = """
 ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EIO ESTALE ENOTDIR EEXIST EISDIR ENAMETOOLONG ENOENT ENOTEMPTY EMFILE ENOMEM
 """
-ENVIRONMENT_FAULTS = {getattr(errno, name) for name in _FAULTS.split()}
-"""Faults of disks and paths, which are not ours: told in one line."""
+ENVIRONMENT_ENVIRONMENT_ERRNOS = {getattr(errno, name) for name in _ENVIRONMENT_ERRNOS.split()}
+"""Faults of disks and paths, which are no faults of this program: they are reported in one line."""
 
 
 class _Verbs(click.Group):
-    """Lists verbs without importing them."""
+    """A group of commands that lists its verbs without importing them."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
@@ -73,13 +74,14 @@ def cli() -> None:
 
 
 def _before_error(code: int) -> None:
+    """In an MPI job, let one process report an error that all of them meet."""
     from ensemble_mtl.launch.mpi.world import let_the_lead_speak  # loads more than --help may
 
     let_the_lead_speak(code)
 
 
 def main() -> None:
-    """Entry point: one line for a user's mistake, a traceback only for ours."""
+    """Run the command line: a user's mistake is one line, and only a fault of this program has a traceback."""
     try:
         cli.main(prog_name="ensemble-mtl", standalone_mode=False)
     except click.ClickException as error:
@@ -90,7 +92,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as stop:
         if isinstance(stop.__cause__, EOFError):
-            raise stop.__cause__ from None  # click takes it for a user's, at a prompt; there is none
+            raise stop.__cause__ from None  # click takes it for the end of input at a prompt
         print("stopped; the same command continues", file=sys.stderr)
         sys.exit(EXIT_CHECKPOINTED)
     except EnsembleMTLError as error:
@@ -98,10 +100,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output (`| head`) has gone
+        sys.stderr.close()  # who read the output, such as `| head`, has ended
         sys.exit(0)
     except OSError as error:
-        if error.errno not in ENVIRONMENT_FAULTS:
+        if error.errno not in ENVIRONMENT_ENVIRONMENT_ERRNOS:
             raise
         _before_error(EXIT_BAD_INPUT)
         print(

@@ -1,4 +1,4 @@
-"""``plan``: which members, how large, how long."""
+"""``plan``: the members of a study, their sizes, and the time that they need."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from ensemble_mtl.cli.common import duration, json_option, next_step, note, print_json, study_arguments
 from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.core.errors import StudyError
+from ensemble_mtl.core.runtime.this_process import prepare_process
 from ensemble_mtl.models.spec import input_widths, of_subset
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member, Subset, fingerprint, group_name
@@ -23,12 +24,15 @@ from ensemble_mtl.study.plan import Member, Subset, fingerprint, group_name
 def command(study: Study, measure: bool, as_json: bool) -> None:
     """List the members of CONFIG: the same bytes every time, and an estimate of the time once it is measured."""
     if measure:
+        prepare_process()
         from ensemble_mtl.cli.progress import build_progress
+        from ensemble_mtl.launch.base import FAMILY
         from ensemble_mtl.study.claims import exclusive
         from ensemble_mtl.worker.timing import measure as measure_time
 
+        options = study.config.launch.launcher
         with exclusive(study.preparation, "preparing this study"), build_progress() as progress:
-            measure_time(study, progress)
+            measure_time(study, progress, lambda: FAMILY.of(options).num_workers(study, options))
     content = describe(study)
     if as_json:
         print_json(content)
@@ -39,8 +43,8 @@ def command(study: Study, measure: bool, as_json: bool) -> None:
 
 
 def describe(study: Study) -> dict[str, Any]:
-    """The plan as JSON values; ``parameters`` is None where the data decide on the width of the inputs."""
-    members = study.members()
+    """Return the plan as JSON values; ``parameters`` is None where the data decide on the width of the inputs."""
+    members = study.plan()
     sizes = {member.subset: _num_parameters(study.config, member.subset) for member in members}
     return {
         "study": study.config.name,
@@ -54,7 +58,11 @@ def _num_parameters(config: StudyConfig, subset: Subset) -> int | None:
 
 
 def estimate(study: Study, members: list[Member]) -> dict[str, Any] | None:
-    """Time to train and probe if no member stops early; None if not measured for this configuration."""
+    """Return the time to train and probe if no member stops early; None if it was not measured for this configuration.
+
+    Raises:
+        StudyError: the measurement cannot be read.
+    """
     try:
         timing = json.loads(study.timing.read_text())
         if timing["config"] != fingerprint(study.config):
@@ -83,11 +91,10 @@ def _print(content: dict[str, Any]) -> None:
     width = max(12, *map(len, groups))
     print(f"{'subset':<{width}} {'seeds':>5} {'splits':>6} {'fractions':>9} {'parameters':>10}  first id")
     for name, group in itertools.groupby(content["members"], key=_group):
-        same = list(group)
-        counts = [len({member[key] for member in same}) for key in ("seed", "split", "fraction")]
-        numbers = f"{counts[0]:>5} {counts[1]:>6} {counts[2]:>9} {same[0]['parameters'] or '?':>10}"
-        print(f"{name:<{width}} {numbers}  {same[0]['id']}")
-    if content["estimate"]:
-        found = content["estimate"]
-        where = f"{found['workers']} worker(s) ({found['device']})"
-        print(f"about {duration(found['seconds_about'])} if no member stops early, on {where}")
+        members = list(group)
+        counts = [len({member[key] for member in members}) for key in ("seed", "split", "fraction")]
+        numbers = f"{counts[0]:>5} {counts[1]:>6} {counts[2]:>9} {members[0]['parameters'] or '?':>10}"
+        print(f"{name:<{width}} {numbers}  {members[0]['id']}")
+    if time := content["estimate"]:
+        where = f"{time['workers']} worker(s) ({time['device']})"
+        print(f"about {duration(time['seconds_about'])} if no member stops early, on {where}")

@@ -1,4 +1,4 @@
-"""``probe``: the curvature of a trained member, with settings of one's own."""
+"""``probe``: the curvature of a trained member, with any settings."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from click.shell_completion import CompletionItem
 from ensemble_mtl.cli.common import Command, json_option, note, print_json
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.errors import StudyError
+from ensemble_mtl.core.runtime.this_process import prepare_process
 
 if TYPE_CHECKING:
     from ensemble_mtl.study.directory import Study
-    from ensemble_mtl.worker.reprobe import Reprobed
+    from ensemble_mtl.worker.reprobe import MeasuredCurvature
 
-AT_HELP = "Weights of the last epoch, or those of the least validation loss."
+AT_HELP = "Weights of the last epoch, or those of the smallest validation loss."
 TASK_HELP = "Only this task of the member; repeatable."
 SET_HELP = "Set a key of the probes, e.g. probes.leading=10 (or train.device); repeatable."
-OUT_HELP = "Write all of it as JSON, with nodes and weights of the spectra."
+OUT_HELP = "Write everything as JSON, with nodes and weights of the spectra."
 FIGURE_HELP = "Draw the spectral densities of all tasks into FILE.svg or FILE.png."
 SETTINGS = ("trace", "trace_samples", "density", "lanczos_steps", "lanczos_starts", "graphs")
-"""Keys of ``probes`` that have a flag of their own."""
+"""Keys of ``probes`` that have a flag each."""
 
 
 def _names(key: str, context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete the name of an estimator of which the letters ``begun`` are typed."""
     return [CompletionItem(name) for name in registry.names(f"curvature.{key}") if name.startswith(begun)]
 
 
 def _settings(function: Command) -> Command:
-    """``--trace NAME``, ``--graphs N`` and so on, each the same as ``--set probes.KEY=VALUE``."""
+    """Give a verb ``--trace NAME``, ``--graphs N`` and so on, each the same as ``--set probes.KEY=VALUE``."""
     for key in reversed(SETTINGS):
         named = key in ("trace", "density")
         flag, text = f"--{key.replace('_', '-')}", f"The same as --set probes.{key}={'NAME' if named else 'N'}."
         if named:
             function = click.option(flag, metavar="NAME", help=text, shell_complete=partial(_names, key))(function)
         else:
-            least = 2 if key == "lanczos_steps" else 1
-            function = click.option(flag, metavar="N", type=click.IntRange(min=least), help=text)(function)
+            smallest = 2 if key == "lanczos_steps" else 1
+            function = click.option(flag, metavar="N", type=click.IntRange(min=smallest), help=text)(function)
     return function
 
 
@@ -74,79 +76,64 @@ def command(
 ) -> None:
     """Measure the curvature of a trained member, without changing its study.
 
-    CHECKPOINT is the member's checkpoint.pt, or its folder, STUDY/members/SUBSET/ID. Everything else is found in
-    STUDY. Settings that are not given are the study's own; with these, the numbers are those of its probe `end`.
+    CHECKPOINT is the member's checkpoint.pt, or its folder, STUDY/members/SUBSET/ID. Everything else is read from
+    STUDY. Settings that you leave out are the study's; with these, the numbers are those of its probe `end`.
     """
-    from ensemble_mtl.study.study_files import configuration, member_at
+    from ensemble_mtl.study.study_files import member_at
 
     study, member = member_at(checkpoint)
     for path in (out, figure):
-        _keep_out(study, path)
-    given = tuple(f"probes.{key}={value}" for key, value in settings.items() if value is not None)
-    overrides = _allowed(overrides)
-    if study.config.probes is None:
-        given = ("probes={}", *given)
-    config = configuration(study.root, (*given, *overrides))
-
-    import torch
+        _refuse_inside(study, path)
+    flags = tuple(f"probes.{key}={value}" for key, value in settings.items() if value is not None)
+    prepare_process()
 
     from ensemble_mtl.cli.progress import step_progress
-    from ensemble_mtl.worker.reprobe import check_tasks, reprobe
+    from ensemble_mtl.worker.reprobe import measure_curvature
 
-    check_tasks(member, tasks)
-    torch.set_num_threads(1)  # as a worker runs; more would round otherwise
-    with step_progress("probing", len(set(tasks) or member.subset) + 1) as tell:
-        found = reprobe(study, member, config, weights, tasks, tell)
-    _show(found, as_json)
-    _write(found, out, figure)
-
-
-def _allowed(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what would make another member, or what has no meaning here."""
-    for text in overrides:
-        key = text.partition("=")[0]
-        if key == "probes.epochs":
-            raise click.UsageError(f"--set {text}: the checkpoint says which epoch; choose by --at last or best")
-        if not key.startswith("probes.") and key != "train.device":
-            raise click.UsageError(f"--set {text}: expected a key of probes, for example probes.graphs=32")
-    return overrides
+    with step_progress("probing", len(set(tasks) or member.subset) + 1) as begin:
+        measured = measure_curvature(
+            study, member, overrides=(*flags, *overrides), weights=weights, tasks=tasks, say=begin
+        )
+    _show(measured, as_json)
+    _write(measured, out, figure)
 
 
-def _keep_out(study: Study, path: Path | None) -> None:
+def _refuse_inside(study: Study, path: Path | None) -> None:
+    """Raise StudyError if a file to be written would lie in the study."""
     if path is not None and path.resolve().is_relative_to(study.root):
         raise StudyError(f"{path}: lies in the study, which is not changed by this; write it elsewhere")
 
 
-def _show(found: Reprobed, as_json: bool) -> None:
+def _show(measured: MeasuredCurvature, as_json: bool) -> None:
     if as_json:
-        print_json(found.to_json())
+        print_json(measured.to_json())
         return
     from ensemble_mtl.report import probe_tables, table
 
-    table.show(probe_tables.tables(found.probes, found.member.subset))
+    table.show(probe_tables.tables(measured.probes, measured.member.subset))
 
 
-def _write(found: Reprobed, out: Path | None, figure: Path | None) -> None:
+def _write(measured: MeasuredCurvature, out: Path | None, figure: Path | None) -> None:
     from ensemble_mtl.core.storage import atomic
 
     if out is not None:
-        atomic.write_json(out, found.whole())
+        atomic.write_json(out, measured.to_json_with_spectra())
         note(f"wrote {out}")
     if figure is not None:
-        _draw(found, figure)
+        _draw(measured, figure)
         note(f"wrote {figure}")
 
 
-def _draw(found: Reprobed, path: Path) -> None:
+def _draw(measured: MeasuredCurvature, path: Path) -> None:
     from ensemble_mtl.report.figures import figure_file, look, overlaid_densities
 
-    order: Callable[[str], int] = list(found.study.config.tasks).index
-    drawn = overlaid_densities.draw(
-        {probe.task: (probe.nodes, probe.weights) for probe in found.probes},
-        {probe.task: look.color(order(probe.task)) for probe in found.probes},
-        found.probes[0].num_parameters,
-        synthetic=found.synthetic,
+    order: Callable[[str], int] = list(measured.study.config.tasks).index
+    drawing = overlaid_densities.draw(
+        {probe.task: (probe.nodes, probe.weights) for probe in measured.probes},
+        {probe.task: look.color(order(probe.task)) for probe in measured.probes},
+        measured.probes[0].num_parameters,
+        synthetic=measured.synthetic,
     )
-    if drawn is None:
-        raise StudyError(f"{path}: not drawn, since no eigenvalue of this member is finite")
-    figure_file.write(drawn, path)
+    if drawing is None:
+        raise StudyError(f"{path}: not drawing, since no eigenvalue of this member is finite")
+    figure_file.write(drawing, path)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble_mtl.cli.common import note, print_json, study_arguments
 from ensemble_mtl.cli.gather import collect, exit_code, show
 from ensemble_mtl.study.directory import Study
+
+if TYPE_CHECKING:
+    from ensemble_mtl.analysis.summary import Summary
 
 
 @click.command()
@@ -20,22 +23,21 @@ def command(study: Study, as_json: bool) -> None:
     """Gather, draw the figures and write report.html, which opens anywhere without a network."""
     if as_json:
         summary = collect(study)
-        print_json({"report": str(write(study, summary)), "figures": str(study.root / "figures")})
+        print_json({"report": str(_write(study, summary)), "figures": str(study.root / "figures")})
     else:
         summary = make(study)
     sys.exit(exit_code(summary))
 
 
-def make(study: Study) -> dict[str, Any]:
-    """Gather, print the tables, write the report; returns the summary."""
+def make(study: Study) -> Summary:
+    """Gather the study, print its tables, write the report, and return the summary."""
     summary = collect(study)
     show(summary)
-    note(f"report: {write(study, summary)}")
+    note(f"report: {_write(study, summary)}")
     return summary
 
 
-def write(study: Study, summary: dict[str, Any]) -> Path:
-    """Write figures and report.html; returns the latter's path."""
-    from ensemble_mtl.report import write as writer
+def _write(study: Study, summary: Summary) -> Path:
+    from ensemble_mtl.report.write import write_report  # loads matplotlib
 
-    return writer.write(study, summary)
+    return write_report(study, summary)

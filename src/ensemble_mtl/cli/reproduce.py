@@ -1,4 +1,4 @@
-"""``reproduce``: published examples with a known answer."""
+"""``reproduce``: published examples, compared with their published answers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pydantic.fields import FieldInfo
 from ensemble_mtl.cli.common import json_option, note, print_json
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.errors import EXIT_COMPLETE, EXIT_MEMBER_FAILED
+from ensemble_mtl.core.runtime.this_process import prepare_process
 
-FAMILY = "reproduce"
 OUT_HELP = "Where the figure and the numbers go [default: the present folder]."
 PNG_HELP = "Write the figure as PNG too."
 
 
-def _called(name: str) -> str:
+def _typed(name: str) -> str:
+    """Return the name of a module or option as it is typed on the command line."""
     return name.replace("_", "-")
 
 
@@ -27,7 +28,7 @@ class _Examples(click.Group):
     """One command for each file in ``reproduce/``."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [_called(name) for name in registry.names(FAMILY)]
+        return [_typed(name) for name in registry.names("reproduce")]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         return _command(name.replace("-", "_")) if name in self.list_commands(context) else None
@@ -40,59 +41,63 @@ class _Examples(click.Group):
 
 @click.group(cls=_Examples)
 def command() -> None:
-    """Compute a published example with this project's own code, and compare it with what is known.
+    """Compute a published example with this package, and compare it with the published numbers.
 
     Exit codes: 0 it agrees, 1 it does not, 2 wrong options.
     """
 
 
 def _command(name: str) -> click.Command:
-    module = registry.load(FAMILY, name)
-    fields = {key: field for key, field in module.Options.model_fields.items() if key != "name"}
+    """Make the command of one example: an option for each field of its ``Options``."""
+    from ensemble_mtl.reproduce.base import FAMILY
 
-    def call(out: Path, png: bool, as_json: bool, **given: Any) -> None:
+    example = FAMILY.load(name)
+    fields = {key: field for key, field in example.Options.model_fields.items() if key != "name"}
+
+    def call(out: Path, png: bool, as_json: bool, **values: Any) -> None:
         try:
-            options = module.Options(**given)
+            options = example.Options(name=name, **values)
         except ValidationError as error:
-            faults = [f"--{_called(str(e['loc'][0]))}: {e['msg']}, got {e['input']}" for e in error.errors()]
+            faults = [f"--{_typed(str(e['loc'][0]))}: {e['msg']}, got {e['input']}" for e in error.errors()]
             raise click.UsageError("; ".join(faults)) from None
-        found = module.compute(options)
-        _write(found, out, _called(name), (".svg", ".png") if png else (".svg",))
+        prepare_process()
+        reproduction = example.compute(options)
+        _write(reproduction, out, _typed(name), (".svg", ".png") if png else (".svg",))
         if as_json:
-            print_json(found.record)
+            print_json(reproduction.record.model_dump(mode="json"))
         else:
             from ensemble_mtl.report import table
 
-            table.show(found.tables)
-            print(f"{'agrees' if found.agrees else 'does not agree'}: {found.verdict}")
-        sys.exit(EXIT_COMPLETE if found.agrees else EXIT_MEMBER_FAILED)
+            table.show(reproduction.tables)
+            print(f"{'agrees' if reproduction.agrees else 'does not agree'}: {reproduction.verdict}")
+        sys.exit(EXIT_COMPLETE if reproduction.agrees else EXIT_MEMBER_FAILED)
 
-    call.__doc__ = module.SUMMARY
+    call.__doc__ = example.SUMMARY
     params: list[click.Parameter] = [
-        click.Option([f"--{_called(key)}"], help=field.description, **_kind(field)) for key, field in fields.items()
+        click.Option([f"--{_typed(key)}"], help=field.description, **_kind(field)) for key, field in fields.items()
     ]  # fmt: skip
-    made = click.Command(_called(name), params=params, callback=call, help=module.SUMMARY)
+    verb = click.Command(_typed(name), params=params, callback=call, help=example.SUMMARY)
     folder = click.Path(path_type=Path, file_okay=False)
-    made.params += [
+    verb.params += [
         click.Option(["--out"], metavar="DIR", type=folder, default=Path(), show_default=False, help=OUT_HELP),
         click.Option(["--png"], is_flag=True, help=PNG_HELP),
     ]
-    return json_option(made)
+    return json_option(verb)
 
 
 def _kind(field: FieldInfo) -> dict[str, Any]:
-    """Whether an option is a folder that must be given, or a number with a default."""
+    """Return how click treats an option: a required folder, or a number with a default."""
     if field.annotation is Path:
         return {"type": click.Path(path_type=Path), "required": True, "metavar": "DIR"}
     return {"type": field.annotation, "default": field.default, "show_default": True, "metavar": "N"}
 
 
-def _write(found: Any, folder: Path, name: str, suffixes: tuple[str, ...]) -> None:
+def _write(reproduction: Any, folder: Path, name: str, suffixes: tuple[str, ...]) -> None:
     from ensemble_mtl.core.storage import atomic
     from ensemble_mtl.report.figures import figure_file
 
     paths = [folder / f"{name}{suffix}" for suffix in suffixes]
     for path in paths:
-        figure_file.write(found.figure, path)
-    atomic.write_json(folder / f"{name}.json", found.record)
+        figure_file.write(reproduction.figure, path)
+    atomic.write_json(folder / f"{name}.json", reproduction.record.model_dump(mode="json"))
     note(f"wrote {', '.join(map(str, paths))} and {folder / f'{name}.json'}")

@@ -1,4 +1,4 @@
-"""``submit``: a study as a job of a batch system, and one that gathers after it."""
+"""``submit``: run a study as a job of a batch system, with a second job that gathers after it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def command(
     array_size: int | None,
     dry_run: bool,
     as_json: bool,
-    **given: Any,
+    **site_options: Any,
 ) -> None:
     """Submit what is missing of CONFIG, and a job that gathers and reports after it; returns at once."""
     from ensemble_mtl.cluster import submissions
     from ensemble_mtl.cluster.jobs import Request
 
-    site = _site(site_file, scheduler, given)
+    site = _site(site_file, scheduler, site_options)
     _check_array(launcher, array_size, site.max_array)
     request = Request(study, site, launcher, submissions.next_name(study, launcher), array_size)
     if dry_run:
@@ -49,22 +49,34 @@ def command(
     if set(study.states().values()) == {"done"}:
         note(f"{study.root}: every member is done, nothing is submitted; next: {next_step('report')}")
         return
-    _tell_of_earlier(study)
-    made = submissions.submit(request)
+    _note_live_jobs(study)
+    submission = submissions.submit(request)
     if as_json:
-        print_json({**asdict(made), "directory": str(study.root), "script": str(study.root / f"jobs/{made.name}.sh")})
+        print_json(
+            {
+                **asdict(submission),
+                "directory": str(study.root),
+                "script": str(study.root / f"jobs/{submission.name}.sh"),
+            }
+        )
         return
-    print(f"submitted job {made.job}, and job {made.gather} that gathers after it; scripts in {study.root / 'jobs'}")
+    print(
+        f"submitted job {submission.job}, and job {submission.gather} that gathers after it; "
+        f"scripts in {study.root / 'jobs'}"
+    )
     note(f"next: {next_step('status')}; {next_step('cancel')} ends them, and the same submit continues")
 
 
-def _site(path: Path | None, scheduler: str | None, given: dict[str, Any]) -> Any:
+def _site(path: Path | None, scheduler: str | None, values: dict[str, Any]) -> Any:
+    """Return the profile of the machine, with options of the command line in the place of its values."""
     from ensemble_mtl.cluster import site
 
     if not path and not scheduler:
         raise click.UsageError("say where: --site FILE (see hpc/sites/), or --scheduler slurm or lsf")
     options = {"nodes": "--nodes", "time": "--time", "account": "--account", "queue": "--partition"}
-    return site.load(path, {key: (options[key], value) for key, value in given.items() if value is not None}, scheduler)
+    return site.load(
+        path, {key: (options[key], value) for key, value in values.items() if value is not None}, scheduler
+    )
 
 
 def _check_array(launcher: str, size: int | None, largest: int) -> None:
@@ -82,7 +94,8 @@ def _show(scripts: dict[str, str], as_json: bool) -> None:
         print(f"##### {name}\n{text}")
 
 
-def _tell_of_earlier(study: Study) -> None:
+def _note_live_jobs(study: Study) -> None:
+    """Say which jobs of the study wait or run already."""
     from ensemble_mtl.cluster import submissions
 
     rows = submissions.table(study, submissions.load_all(study))

@@ -1,4 +1,4 @@
-"""``validate``: is this configuration a study?"""
+"""``validate``: check a configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ensemble_mtl.study.plan import label, subsets
 @study_arguments()
 @json_option
 def command(study: Study, as_json: bool) -> None:
-    """Check CONFIG; every fault is named with its line."""
+    """Check CONFIG; every mistake is named with its line."""
     names = [label(subset) for subset in subsets(study.config)]
-    num_members = len(study.members())
-    path = getattr(study.config.data, "path", None)
+    num_members = len(study.plan())
+    path = study.config.data.raw_path()
     if path is not None and not path.exists():
         note(f"warning: data.path: {path} is not on this machine")
     if as_json:

@@ -1,4 +1,4 @@
-"""LSF: ``bsub``, ``bjobs``, ``bkill``."""
+"""The batch system LSF, with its commands ``bsub``, ``bjobs`` and ``bkill``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ JOB = "$LSB_JOBID"
 INDEX = "$LSB_JOBINDEX"
 
 LIVE = {"PEND", "PROV", "PSUSP", "RUN", "USUSP", "SSUSP", "WAIT", "UNKWN"}
+"""States of jobs that wait or run."""
 COLUMNS = ("jobid", "jobindex", "stat", "exit_reason", "pend_reason")
+"""What ``bjobs`` is asked to print of each job."""
 
 
 class Options(registry.Options):
@@ -28,7 +30,11 @@ class Options(registry.Options):
     Attributes:
         allocate: ``slots`` asks for cores (``-n`` and ``span``), ``nodes`` for whole nodes (``-nnodes``, as on Summit).
         alloc_flags: words of ``-alloc_flags``, e.g. ``[gpumps, smt1]``.
-        resources: further resource requirement, e.g. ``rusage[mem=4GB]``.
+        resources: further resource requirement (``-R``), e.g. ``rusage[mem=4GB]``.
+        reservation: advance reservation to use (``-U``).
+        hosts: hosts to run on (``-m``).
+        mail_user: address for mails (``-u``).
+        exclusive: whole hosts that no other job shares (``-x``).
     """
 
     name: Literal["lsf"] = "lsf"
@@ -42,24 +48,26 @@ class Options(registry.Options):
 
 
 def render(job: Job) -> str:
-    """The ``bsub`` script of ``job``."""
+    """Return the ``bsub`` script of ``job``."""
     element = f"{JOB}-{INDEX}" if job.elements else JOB
-    count = f'"$submission/restarts-{element}"'
+    # LSF tells no number of restarts, so the script counts them in a file
+    count_file = f'"$submission/restarts-{element}"'
     dialect = Dialect(
-        # LSF throws away the output of a run that it requeues
+        # LSF discards the output of a run that it requeues, so the script writes it to a file of its own
         start=[f'exec >>{quote(job.name)}."{element}".log 2>&1'] if job.resumable else [],
         end="",
-        restarts=f"$(cat {count} 2>/dev/null || echo 0)",
+        restarts=f"$(cat {count_file} 2>/dev/null || echo 0)",
         traps=["trap : USR1 USR2 INT TERM # LSF sends them to every process of the job: let them checkpoint"],
-        requeue=[f"echo $((restarts + 1)) >{count} && exit {EXIT_CHECKPOINTED} # which -Q makes run again"],
+        requeue=[f"echo $((restarts + 1)) >{count_file} && exit {EXIT_CHECKPOINTED} # which -Q makes run again"],
     )
     return script(job, [f"#BSUB {line}" for line in _directives(job)], dialect)
 
 
 def _directives(job: Job) -> list[str]:
+    """Return the directives of ``job``, without the ``#BSUB`` before each."""
     site, options = job.site, job.site.scheduler
     array = f"[1-{job.elements}]" if job.elements else ""
-    array += f"%{job.at_once}" if job.at_once else ""
+    array += f"%{job.max_running_elements}" if job.max_running_elements else ""
     lines = [f'-J "{job.name}{array}"', f"-o {job.name}.{'%J-%I' if job.elements else '%J'}.out"]
     if options.allocate == "nodes":
         lines.append(f"-nnodes {job.nodes}")
@@ -69,9 +77,9 @@ def _directives(job: Job) -> list[str]:
         if job.gpus_per_node:
             lines.append(f'-gpu "num={job.gpus_per_node}"')
     lines.append(f"-W {_minutes(seconds(job.time))}")
-    given = {"-P": site.account, "-q": site.queue, "-R": options.resources, "-U": options.reservation}
-    given |= {"-m": options.hosts, "-u": options.mail_user, "-alloc_flags": " ".join(options.alloc_flags)}
-    lines += [f'{option} "{value}"' for option, value in given.items() if value]
+    values = {"-P": site.account, "-q": site.queue, "-R": options.resources, "-U": options.reservation}
+    values |= {"-m": options.hosts, "-u": options.mail_user, "-alloc_flags": " ".join(options.alloc_flags)}
+    lines += [f'{directive} "{value}"' for directive, value in values.items() if value]
     if options.exclusive:
         lines.append("-x")
     if job.resumable:
@@ -80,49 +88,68 @@ def _directives(job: Job) -> list[str]:
     return lines
 
 
-def _minutes(total: int) -> str:
-    """``H:MM``, as LSF counts."""
-    minutes = -(-total // 60)
+def _minutes(num_seconds: int) -> str:
+    """Return a time in seconds as ``H:MM``, rounded up to the whole minutes in which LSF counts."""
+    minutes = -(-num_seconds // 60)
     return f"{minutes // 60}:{minutes % 60:02d}"
 
 
 def submit(script: Path, after: str | None = None) -> str:
-    """Submit the script in its own folder; the job's id."""
+    """Submit the script in its own folder, and return the job's id.
+
+    Args:
+        script: path of the script.
+        after: id of a job after whose end this one may start.
+
+    Raises:
+        StudyError: LSF refuses the job, does not answer, or gives an answer without an id.
+    """
     # ended(), since done() would wait for ever for a job with an element that failed
     wait = ["-w", f"ended({after})"] if after else []
-    told = ask(["bsub", *wait], script.parent, script.read_text())
-    found = re.search(r"Job <(\d+)> is submitted", told)
-    if not found:
-        raise StudyError(f"bsub: expected 'Job <ID> is submitted …', got {told.strip()!r}")
-    return found[1]
+    answer = ask(["bsub", *wait], script.parent, script.read_text())
+    match = re.search(r"Job <(\d+)> is submitted", answer)
+    if not match:
+        raise StudyError(
+            f"bsub: got the answer {answer.strip()!r}, expected 'Job <ID> is submitted …'; look with `bjobs` whether "
+            "the job was taken"
+        )
+    return match[1]
 
 
 def states(ids: Sequence[str]) -> list[State]:
-    """Of each job, and of each element of an array."""
-    found: list[State] = []
-    for name in ids:  # one by one: an id that is unknown by now makes the command fail
-        found += _of_job(name)
-    return found
+    """Return the state of each job, or of each of its elements if it is an array.
+
+    Raises:
+        StudyError: LSF does not answer.
+    """
+    # one by one: an id that LSF has forgotten makes the command fail
+    return [state for job_id in ids for state in _states_of_job(job_id)]
 
 
-def _of_job(name: str) -> list[State]:
+def _states_of_job(job_id: str) -> list[State]:
+    """Return the states of all elements of a job; a job that LSF has forgotten has ended."""
     columns = f"{' '.join(COLUMNS)} delimiter='|'"
     try:
-        told = ask(["bjobs", "-a", "-noheader", "-o", columns, name], seconds=LOOK_SECONDS)
+        answer = ask(["bjobs", "-a", "-noheader", "-o", columns, job_id], seconds=LOOK_SECONDS)
     except StudyError as error:
         if "is not found" not in str(error):
             raise
-        return [State(name, "GONE", False, "ended; no longer in bjobs", None)]
-    return [_state(line) for line in told.splitlines() if line.count("|") >= len(COLUMNS) - 1]
+        return [State(job_id, "GONE", False, "ended; no longer in bjobs", None)]
+    return [_state(line) for line in answer.splitlines() if line.count("|") >= len(COLUMNS) - 1]
 
 
 def _state(line: str) -> State:
+    """Return the state in a line of ``bjobs`` with the fields :data:`COLUMNS`."""
     job, index, state, exit_reason, pend_reason = (value.strip() for value in line.split("|", len(COLUMNS) - 1))
-    name = job if index in ("0", "-", "") else f"{job}_{index}"
+    element_id = job if index in ("0", "-", "") else f"{job}_{index}"
     reason = next((text for text in (exit_reason, pend_reason) if text not in ("", "-")), "")
-    return State(name, state, state in LIVE, reason, None)
+    return State(element_id, state, state in LIVE, reason, None)
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """End the jobs: SIGINT, then SIGTERM, then SIGKILL, ten seconds apart unless the site says otherwise."""
+    """End the jobs, by SIGINT, SIGTERM and SIGKILL with ten seconds in between unless the site says otherwise.
+
+    Raises:
+        StudyError: some jobs could not be cancelled; all others are.
+    """
     cancel_each("bkill", ids, ["already finished", "not found"])

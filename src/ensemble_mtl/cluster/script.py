@@ -1,4 +1,4 @@
-"""The body of a job script, the same for every scheduler but for a few lines."""
+"""The body of a job script, which is the same for every scheduler except for a few lines."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import NamedTuple
 from ensemble_mtl.cluster.base import Job, Shell
 from ensemble_mtl.cluster.site import seconds
 
-LINE = 110
-"""Longest line of a script, where words allow."""
+MAX_LINE = 110
+"""Most characters in a line of a script, unless a single word is longer."""
 
 
 class Dialect(NamedTuple):
-    """Where the scripts of two schedulers differ below their directives.
+    """The lines in which the scripts of two schedulers differ, below their directives.
 
     Attributes:
-        start: lines that come first.
-        end: shell for the time at which the allocation ends; empty where it is not told.
+        start: first lines of the script.
+        end: shell for the time at which the allocation ends, with ``{}`` in place of the time limit; empty where the
+            scheduler does not tell the time.
         restarts: shell for the number of restarts so far.
-        traps: lines that make the script outlive the signals that ask to stop.
+        traps: lines that make the script survive the signals that ask it to stop.
         requeue: lines that make the job run again, or end it.
     """
 
@@ -38,7 +39,7 @@ restarts={restarts}
 again() {{ # why
     if [ -e "$submission/cancelled" ]; then
         echo "ensemble-mtl: cancelled, so not requeued: $1"
-    elif [ "$restarts" -ge {most} ]; then
+    elif [ "$restarts" -ge {max_requeues} ]; then
         echo "ensemble-mtl: giving up after $restarts restarts: $1; the same submit continues"
     else
         echo "ensemble-mtl: requeued: $1"
@@ -62,7 +63,7 @@ esac
 
 
 def script(job: Job, directives: Sequence[str], dialect: Dialect) -> str:
-    """The whole script: directives, the site's setup, and the command with what watches over it."""
+    """Return the whole script: directives, the site's setup, and the command with the code that supervises it."""
     lines = ["#!/bin/bash", *directives, f"# Made by `ensemble-mtl submit` for the site {job.site.name}.", ""]
     lines += [*dialect.start, *job.site.setup]
     lines += ["export OMP_NUM_THREADS=1", *(f"export {k}={quote(v)}" for k, v in job.site.environment.items())]
@@ -71,19 +72,22 @@ def script(job: Job, directives: Sequence[str], dialect: Dialect) -> str:
         return "\n".join([*lines, f"exec {command}", ""])
     limit = f"$(($(date +%s) + {seconds(job.time)}))"
     lines.append(f'export ENSEMBLE_MTL_DEADLINE="{dialect.end.format(limit) or limit}"')
-    rest = _SUPERVISED.format(
+    supervised = _SUPERVISED.format(
         restarts=dialect.restarts,
         folder=quote(str(job.folder)),
-        most=job.site.max_requeues,
+        max_requeues=job.site.max_requeues,
         requeue="\n".join(f"        {line}" for line in dialect.requeue),
         traps="\n".join(dialect.traps),
         command=command,
     )
-    return "\n".join([*lines, rest])
+    return "\n".join([*lines, supervised])
 
 
 def quote(word: str) -> str:
-    """``word`` for the shell, on one line whatever it holds: a line of its own could be a directive."""
+    """Return ``word`` quoted for the shell, on one line even if it contains line breaks.
+
+    A further line could be taken for a directive by the scheduler.
+    """
     if isinstance(word, Shell):
         return word
     if not re.search(r"[\x00-\x1f\x7f]", word):
@@ -93,10 +97,10 @@ def quote(word: str) -> str:
 
 
 def wrap(words: Sequence[str]) -> str:
-    """The command over as many lines as it needs."""
+    """Return the words as one quoted command, broken into lines of at most :data:`MAX_LINE` characters."""
     lines = [""]
     for word in map(quote, words):
-        if lines[-1] and len(lines[-1]) + len(word) > LINE:
+        if lines[-1] and len(lines[-1]) + len(word) > MAX_LINE:
             lines.append("   ")
         lines[-1] += f" {word}" if lines[-1] else word
     return " \\\n".join(lines)

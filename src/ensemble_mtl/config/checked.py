@@ -1,4 +1,4 @@
-"""What every part of a configuration has in common, sections and components' options alike."""
+"""The base class of every part of a configuration, be it a section or the options of a plug-in."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ Entries = TypeVar("Entries", bound=Sequence[Any])
 
 
 class Mistake(NamedTuple):
-    """What is wrong with a key, which lies below the value that is being checked.
+    """One key that is wrong, somewhere inside the value that is being checked.
 
     Attributes:
-        where: the key, relative to that value.
-        text: one sentence, what was expected.
-        given: what stood there.
+        where: the path of keys and list positions that leads from that value to the wrong one.
+        text: a sentence that says what was expected.
+        value: what was read there.
     """
 
     where: Location
     text: str
-    given: Any
+    value: Any
 
 
-def mistakes(found: list[Mistake]) -> PydanticCustomError:
-    """One error for all of them; whoever reads the file names each with its own key and line."""
-    return nested([{"type": "value_error", "loc": one.where, "msg": one.text, "input": one.given} for one in found])
+def mistakes(entries: Sequence[Mistake]) -> PydanticCustomError:
+    """One error that carries all of the ``entries``; ``config/file.py`` reports each of them with its key and line."""
+    return nested(
+        [
+            {"type": "value_error", "loc": mistake.where, "msg": mistake.text, "input": mistake.value}
+            for mistake in entries
+        ]
+    )
 
 
 def nested(errors: Sequence[Any], model: type[BaseModel] | None = None) -> PydanticCustomError:
-    """One error for several.
+    """One error that carries several, so that a validator can report more than one mistake.
 
     Args:
-        errors: as pydantic's ``ValidationError.errors()`` gives them.
-        model: what was being read, if they are of another model's own reading.
+        errors: the errors, in the form of pydantic's ``ValidationError.errors()``.
+        model: the model that reported the errors; None if it is the model whose validator raises the new error.
     """
     parts = ((".".join(map(str, error["loc"])), error["msg"]) for error in errors)
     reason = "; ".join(f"{key}: {text}" if key else text for key, text in parts)
@@ -44,36 +49,45 @@ def nested(errors: Sequence[Any], model: type[BaseModel] | None = None) -> Pydan
 
 
 class Checked(BaseModel):
-    """Base of what is written in a configuration: frozen, unknown keys and infinite numbers refused."""
+    """Base of all that is written in a configuration: frozen; unknown keys and infinite numbers are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Defaults are validated like values, because the default of a component is only a name, which must become options.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _numbers_are_numbers(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         # YAML reads `yes` as true, and pydantic reads true as 1; its strict mode would refuse lists for tuples
         checked = handler(value)
-        found = list(_misread(value, checked, ()))
-        if found:
-            raise mistakes(found)
+        converted = list(_converted_numbers(value, checked, ()))
+        if converted:
+            raise mistakes(converted)
         return checked
 
 
-def _misread(given: Any, read: Any, where: Location) -> Iterator[Mistake]:
-    """Where a number was made of what is none."""
-    if isinstance(read, bool):
+def _converted_numbers(raw: Any, checked: Any, where: Location) -> Iterator[Mistake]:
+    """The places where pydantic has turned something into a number that was no number.
+
+    Args:
+        raw: the value as it was read from the file.
+        checked: the same value after pydantic's validation.
+        where: the place of both.
+    """
+    if isinstance(checked, bool):
         return
-    if isinstance(read, int | float):
-        wanted = int if isinstance(read, int) else int | float
-        if isinstance(given, bool) or not isinstance(given, wanted):
-            yield Mistake(where, f"expected {'an integer' if wanted is int else 'a number'}", given)
-    elif isinstance(given, dict):
-        for key, value in given.items():
-            inner = read.get(key) if isinstance(read, dict) else getattr(read, str(key), None)
-            yield from _misread(value, inner, (*where, key))
-    elif isinstance(given, list | tuple) and isinstance(read, list | tuple):
-        for index, (value, inner) in enumerate(zip(given, read, strict=True)):
-            yield from _misread(value, inner, (*where, index))
+    if isinstance(checked, int | float):
+        wanted = int if isinstance(checked, int) else int | float
+        if isinstance(raw, bool) or not isinstance(raw, wanted):
+            yield Mistake(where, f"expected {'an integer' if wanted is int else 'a number'}", raw)
+    elif isinstance(raw, dict):
+        for key, value in raw.items():
+            fields = vars(checked) if isinstance(checked, BaseModel) else checked if isinstance(checked, dict) else {}
+            yield from _converted_numbers(value, fields.get(key), (*where, key))
+    elif isinstance(raw, list | tuple) and isinstance(checked, list | tuple):
+        for index, (value, checked_value) in enumerate(zip(raw, checked, strict=True)):
+            yield from _converted_numbers(value, checked_value, (*where, index))
 
 
 def _distinct(values: Entries) -> Entries:
@@ -84,3 +98,11 @@ def _distinct(values: Entries) -> Entries:
 
 DISTINCT = AfterValidator(_distinct)
 """Marks a sequence whose entries must differ: ``Annotated[tuple[int, ...], DISTINCT]``."""
+
+
+class _NotIdentity:
+    """The type of :data:`NOT_IDENTITY`."""
+
+
+NOT_IDENTITY = _NotIdentity()
+"""Marks an option that decides no member's result: ``Annotated[bool, NOT_IDENTITY]`` (see ``config/identity.py``)."""

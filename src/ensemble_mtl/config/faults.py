@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in words for the author of a configuration."""
+"""Pydantic's validation errors, in words for the author of a configuration."""
 
 from __future__ import annotations
 
@@ -18,56 +18,60 @@ _WORDS = (
     (r", unable to parse string as an? \w+$", ""),
     (r"^\w+ should have (at \w+ \d+) items? after validation.*", r"expected a length of \1"),
     (r"^expected (greater|less) ", r"expected a number \1 "),
-    (r"a valid (tuple|list)$", "a list"),
+    (r"a valid (tuple|list|array)$", "a list"),
     (r"a valid dictionary.*$", "a mapping"),
     (r"a valid (integer|number).*$", r"a \1"),
     (r"a valid string$", "text"),
     (r"a valid boolean$", "true or false"),
     (r"\ba integer\b", "an integer"),
 )
-"""Pydantic's words and those that say the same about a YAML file."""
+"""Pairs of a pattern in a message of pydantic, and the words about a YAML file that take its place."""
 
 
 class _Fault(NamedTuple):
     """One message of pydantic.
 
     Attributes:
-        where: the key.
-        union: the key whose type is a choice, if this is about one of its branches.
-        branch: which one.
+        where: the place of the wrong value, as the author of the file would name it.
+        union: where the type is a choice of several (such as a list or ``all``), pydantic reports a fault for every
+            branch of it; this is the place of the choice. None for a type that is no choice.
+        branch: pydantic's name of the branch that reports the fault.
         text: what is wrong.
-        given: what stood there.
+        value: what was read there; :data:`_ABSENT` where a key is missing or unknown.
     """
 
     where: Location
     union: Location | None
     branch: str
     text: str
-    given: Any
+    value: Any
 
     def __str__(self) -> str:
-        plain = self.given is _ABSENT or isinstance(self.given, dict | BaseModel) or "got " in self.text
-        return self.text if plain else f"{self.text}, got {self.given!r}"
+        # a whole mapping would be too long to show, and some messages name the value already
+        is_complete = self.value is _ABSENT or isinstance(self.value, dict | BaseModel) or "got " in self.text
+        shown = list(self.value) if isinstance(self.value, tuple) else self.value  # a tuple is a list in YAML
+        return self.text if is_complete else f"{self.text}, got {shown!r}"
 
 
 def explain(error: ValidationError, model: type[BaseModel], data: Any) -> list[tuple[Location, str]]:
-    """Every fault that ``error`` tells, as the key and a sentence.
+    """Every fault that ``error`` reports, as the place of the value and a sentence about it.
 
     Args:
-        error: raised when ``data`` were read as a ``model``.
-        model: the type of the whole.
-        data: what was read, as plain lists and mappings.
+        error: the error that pydantic raised when it read ``data`` as a ``model``.
+        model: the class that ``data`` were read as.
+        data: the content of the file, as plain lists and mappings.
     """
     return [(fault.where, str(fault)) for fault in _merged(_flatten(error.errors(), (), model, data))]
 
 
 def _flatten(errors: list[Any], prefix: Location, model: Any, data: Any) -> list[_Fault]:
+    """The faults of ``errors``, and of the errors that are nested in them, whose places begin with ``prefix``."""
     flat: list[_Fault] = []
     for error in errors:
         where = (*prefix, *error["loc"])
-        # pydantic counts only the entries that are right
-        parts = [other for other in errors if other is not error and other["loc"][: len(error["loc"])] == error["loc"]]
-        if error["type"] == "too_short" and parts:
+        # pydantic counts only the valid entries of a list: it is "too short" already where one of them is wrong
+        inside = [other for other in errors if other is not error and other["loc"][: len(error["loc"])] == error["loc"]]
+        if error["type"] == "too_short" and inside:
             continue
         if error["type"] == "nested":
             flat += _flatten(error["ctx"]["inner"], where, error["ctx"].get("model"), data)
@@ -77,39 +81,48 @@ def _flatten(errors: list[Any], prefix: Location, model: Any, data: Any) -> list
 
 
 def _fault(where: Location, error: Any, siblings: list[str], data: Any) -> _Fault:
-    kept, union, branch = _without_branches(where, data, absent=error["type"] == "missing")
+    place, union, branch = _without_branches(where, data, absent=error["type"] == "missing")
     if error["type"] == "missing":
-        return _Fault(kept, union, branch, "required, but missing", _ABSENT)
+        return _Fault(place, union, branch, "required, but missing", _ABSENT)
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(kept[-1]), siblings, n=1)
+        near = difflib.get_close_matches(str(place[-1]), siblings, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
-        known = f"expected one of {', '.join(siblings)}" if siblings else "remove it or correct its name"
-        return _Fault(kept, union, branch, f"unknown key{hint}; {known}", _ABSENT)
+        remedy = f"expected one of {', '.join(siblings)}" if siblings else "remove it or correct its name"
+        return _Fault(place, union, branch, f"unknown key{hint}; {remedy}", _ABSENT)
     text = error["msg"]
     for pattern, words in _WORDS:
         text = re.sub(pattern, words, text)
-    return _Fault(kept, union, branch, text[0].lower() + text[1:], error["input"])
+    return _Fault(place, union, branch, text[0].lower() + text[1:], error["input"])
 
 
 def _without_branches(where: Location, data: Any, *, absent: bool) -> tuple[Location, Location | None, str]:
-    """The key without the names that pydantic gives to the branches of a choice; the choice's key, and the branch.
+    """The place of a fault without the names that pydantic gives to the branches of a choice.
 
-    Such names (``constrained-int``, ``tuple[int, ...]``) are told by their not being in ``data``.
+    Pydantic puts such a name (``constrained-int``, ``tuple[int, ...]``) between the keys. It is recognised by its not
+    being a key of ``data``.
+
+    Args:
+        where: the place as pydantic has it.
+        data: the content of the file.
+        absent: whether the last entry of ``where`` is a missing key, which is not in ``data`` either.
+
+    Returns:
+        The place in the file; the place of the outermost choice, None if there is none; and the name of its branch.
     """
-    kept: Location = ()
-    union, branch, place = None, "", data
+    place: Location = ()
+    union, branch, value = None, "", data
     for index, part in enumerate(where):
-        known = isinstance(place, dict) and part in place
-        if known or isinstance(part, int) or (absent and index == len(where) - 1):
-            kept = (*kept, part)
-            place = place[part] if known or (isinstance(place, list) and part in range(len(place))) else None
+        is_key = isinstance(value, dict) and part in value
+        if is_key or isinstance(part, int) or (absent and index == len(where) - 1):
+            place = (*place, part)
+            value = value[part] if is_key or (isinstance(value, list) and part in range(len(value))) else None
         elif union is None:
-            union, branch = kept, part
-    return kept, union, branch
+            union, branch = place, part
+    return place, union, branch
 
 
 def _merged(faults: list[_Fault]) -> list[_Fault]:
-    """The same, with one branch, or one sentence, for each choice of types."""
+    """The faults with only one branch, or one sentence, left for each choice of types."""
     places = list(dict.fromkeys((fault.union, fault.where if fault.union is None else ()) for fault in faults))
     merged: list[_Fault] = []
     for union, where in places:
@@ -119,20 +132,21 @@ def _merged(faults: list[_Fault]) -> list[_Fault]:
 
 
 def _of_choice(faults: list[_Fault], union: Location) -> list[_Fault]:
+    """The faults of the branch that the author meant or, if that is not clear, one fault that names all branches."""
     branches: dict[str, list[_Fault]] = {}
     for fault in faults:
         branches.setdefault(fault.branch, []).append(fault)
-    # A branch that objects to a part only is the one that was meant.
-    inner = [found for found in branches.values() if all(fault.where != union for fault in found)]
-    if inner:
-        return min(inner, key=len)
+    # a branch that accepts the value as a whole, and objects only to parts of it, is the one that was meant
+    fitting = [branch for branch in branches.values() if all(fault.where != union for fault in branch)]
+    if fitting:
+        return min(fitting, key=len)
     texts = list(dict.fromkeys(fault.text for fault in faults))
     text = " or ".join([texts[0], *(text.removeprefix("expected ") for text in texts[1:])])
     return [faults[0]._replace(text=text)]
 
 
 def _keys(model: Any, where: Location) -> list[str]:
-    """Keys of the section of ``model`` that ``where`` is, or would be, a key of."""
+    """The keys that may stand in the mapping of a ``model`` in which the place ``where`` is."""
     for key in where[:-1]:
         model = _inner(model, key)
     section = _section(model)
@@ -140,6 +154,7 @@ def _keys(model: Any, where: Location) -> list[str]:
 
 
 def _inner(annotation: Any, key: str | int) -> Any:
+    """The type of the value under ``key`` in a value of the type ``annotation``; None if there is none."""
     section = _section(annotation)
     if section:
         field = section.model_fields.get(str(key))
@@ -148,8 +163,8 @@ def _inner(annotation: Any, key: str | int) -> Any:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that ``annotation`` is, or may be: ``Section`` or ``Section | None``."""
+    """The model in a type such as ``Section`` or ``Section | None``; None if there is none."""
     if get_origin(annotation) is dict:
         return None
-    kinds = (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    types = (annotation, *get_args(annotation))
+    return next((kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

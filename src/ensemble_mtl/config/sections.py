@@ -2,59 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from ensemble_mtl.config import registry
-from ensemble_mtl.config.checked import DISTINCT, Checked, Mistake, mistakes, nested
+from ensemble_mtl.config.checked import DISTINCT, NOT_IDENTITY, Checked
 from ensemble_mtl.config.components import (
-    DensityOptions,
-    LauncherOptions,
-    OptimizerOptions,
-    ScheduleOptions,
-    TraceOptions,
-    WeightingOptions,
+    DensityChoice,
+    FigureName,
+    LauncherChoice,
+    OptimizerChoice,
+    ScheduleChoice,
+    TraceChoice,
+    TrunkChoice,
+    WeightingChoice,
 )
 from ensemble_mtl.core.elements import PROTON_NUMBERS
 from ensemble_mtl.core.units import BOHR_IN_ANGSTROM
 
 
-class Section(Checked):
-    """Base of the configuration's sections."""
-
-    model_config = ConfigDict(validate_default=True)
-
-
-class GraphConfig(Section):
-    """How atoms become a graph; for sources that give their own bonds, leave it out."""
+class GraphConfig(Checked):
+    """How atoms become a graph. Leave this section out for sources that give their own bonds."""
 
     radius: PositiveFloat = 7.0
-    """Cut-off of the neighbour list, in ``radius_unit``."""
+    """Two atoms are neighbours, joined by an edge, up to this distance, in ``radius_unit``."""
     radius_unit: Literal["angstrom", "bohr"] = "angstrom"
+    """Unit of ``radius``."""
     periodic: bool = False
-    """Whether periodic images are neighbours; needs a source that knows its cell."""
+    """Whether atoms are neighbours of periodic images too, which needs a source that gives the unit cell."""
     node_features: Literal["proton_number", "one_hot"] = "proton_number"
-    """Input of each atom: its normalised proton number, or one entry per element."""
+    """The input of each atom: its normalised proton number, or a one-hot vector with an entry per element."""
     elements: Annotated[Literal["found"] | tuple[str, ...], DISTINCT] | None = None
-    """The elements of ``one_hot``, in order, or ``found``: those that the data hold."""
+    """The elements of ``one_hot``, in the order of its entries, or ``found`` for the elements that the data hold."""
     bonds: Annotated[Literal["found"] | tuple[str, ...], DISTINCT] | None = None
-    """Kinds of bonds that become features of edges, one entry per kind, in order, or ``found``: those that the
-    data hold. For sources that give their own bonds; without it edges have no features."""
+    """The kinds of bonds, such as ``[single, double]``, that become features of edges, one entry per kind; or ``found``
+    for the kinds that the data hold. It is for sources that give their own bonds. Without it edges have no features."""
 
     @model_validator(mode="after")
     def _elements_for_one_hot(self) -> GraphConfig:
@@ -66,12 +57,6 @@ class GraphConfig(Section):
         if (self.node_features == "one_hot") != bool(self.elements):
             raise ValueError("node_features: one_hot and a list of elements go together; give both or neither")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # members' ids are hashes of this; those of studies from before the option must not change
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "bonds" or value is not None}
 
     @property
     def num_node_features(self) -> int | None:
@@ -91,161 +76,128 @@ class GraphConfig(Section):
         return self.radius * (BOHR_IN_ANGSTROM if self.radius_unit == "bohr" else 1.0)
 
 
-class TaskConfig(Section):
+class TaskConfig(Checked):
     """One property to learn."""
 
     target: str
-    """Name of the source's target column, e.g. ``mixing_enthalpy``."""
-    label: str | None = None
-    """How figures call it; the target's name if left out."""
+    """The name of the target in the data source, such as ``mixing_enthalpy``."""
+    label: Annotated[str | None, NOT_IDENTITY] = None
+    """The name that the report shows for the task; the target's name if left out."""
     weight: PositiveFloat = 1.0
-    """Weight of the task's loss in training by the weighting ``fixed``, and in the validation loss by every one."""
+    """The weight of the task's loss, in training under the weighting ``fixed`` and in the validation loss under all."""
 
 
-class NormalizeConfig(Section):
+class NormalizeConfig(Checked):
     """Scaling of inputs and targets before training."""
 
     method: Literal["minmax", "standard"] = "minmax"
+    """``minmax`` scales to the range from 0 to 1, ``standard`` to mean 0 and standard deviation 1."""
     fit_on: Literal["train", "all"] = "train"
-    """Which graphs the scale is taken from; ``all`` is what Lupo Pasini 2022 did."""
+    """The graphs that the scale is taken from: the training part, or all of them as in Lupo Pasini 2022."""
 
 
-class ModelConfig(Section):
-    """A trunk that all tasks share, with one head per task.
+class ModelConfig(Checked):
+    """A trunk that all tasks share, with one head per task."""
 
-    The trunk's own options stand beside these keys. Its file, ``models/trunk/<trunk>.py``, declares
-    them in an ``Options(ModelConfig)``, and every ``ModelConfig`` that is made is one of those.
-    """
-
-    trunk: str = "convolutions"
-    width: PositiveInt
-    """Features that the trunk gives each node and each graph, and that the heads read."""
+    trunk: TrunkChoice = "convolutions"
+    """The part of the network that the tasks share, with its options, the width among them."""
     heads: tuple[PositiveInt, ...] = (50, 25)
-    """Widths of the fully connected layers of each head, before its output."""
+    """The widths of the fully connected layers of each head, before its output."""
     edge_basis: PositiveInt | None = None
-    """Number of Gaussians that expand the edge length into edge features; none if left out."""
-
-    def __new__(cls, **given: Any) -> Self:
-        """Of the trunk that is ``given``, so that ``ModelConfig(layers=2)`` is checked like a file's section."""
-        return super().__new__(_trunk_options(given) if cls is ModelConfig else cls)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _of_its_trunk(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        if cls is not ModelConfig or not isinstance(value, dict):
-            return handler(value)
-        try:
-            options = _trunk_options(value)
-        except ValueError as error:
-            raise mistakes([Mistake(("trunk",), str(error), value["trunk"])]) from None
-        try:
-            return options.model_validate(value, context=info.context)
-        except ValidationError as error:
-            raise nested(error.errors(), options) from None
-
-    @model_serializer
-    def _whole(self) -> dict[str, Any]:
-        # Pydantic would leave out what only the trunk's own class declares. Members' ids are hashes of this; those
-        # of studies from before there was a choice of trunk must not change.
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        default = ModelConfig.model_fields["trunk"].default
-        return {name: value for name, value in values.items() if (name, value) != ("trunk", default)}
+    """The number of Gaussians that expand the length of an edge into features; without it the length is no feature."""
 
 
-def _trunk_options(given: dict[str, Any]) -> Any:
-    name = given.get("trunk", ModelConfig.model_fields["trunk"].default)
-    return registry.load("models.trunk", str(name)).Options
-
-
-class StoppingConfig(Section):
+class StoppingConfig(Checked):
     """Early stopping on the validation loss."""
 
     patience: PositiveInt = 10
-    """Epochs without a new best validation loss after which a member stops."""
+    """A member stops after this many epochs without a new lowest validation loss."""
 
 
-class TrainConfig(Section):
+class TrainConfig(Checked):
     """Optimisation of one member."""
 
     epochs: PositiveInt = 200
+    """The largest number of passes through the training part."""
     batch_size: PositiveInt = 64
-    optimizer: OptimizerOptions = "adam"
-    schedule: ScheduleOptions = "constant"
-    weighting: WeightingOptions = "fixed"
-    """What multi-task members are trained on, of their tasks' losses; several are compared by ``weightings``."""
+    """The number of graphs per step of the optimiser."""
+    optimizer: OptimizerChoice = "adam"
+    """How a gradient becomes a step, with its learning rate ``lr``."""
+    schedule: ScheduleChoice = "constant"
+    """How the learning rate changes from epoch to epoch."""
+    weighting: WeightingChoice = "fixed"
+    """How the losses of the tasks are combined to train a multi-task member. To compare several, use ``weightings``."""
     early_stopping: StoppingConfig | None = Field(default_factory=StoppingConfig)
+    """When a member stops before the last epoch; ``null`` lets every member train to the end."""
     dtype: Literal["float32", "float64"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    checkpoint_seconds: PositiveFloat = 60.0
-    """Least time between two checkpoints of a member; the last epoch is always kept."""
-    test_every: PositiveInt | None = None
-    """Every so many epochs the test part is evaluated as well, for curves only; no decision looks at it."""
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # members' ids are hashes of this; those of studies from before there was a choice must not change
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if (key, value) != ("weighting", {"name": "fixed"})}
+    """The precision of the weights and of all that is computed in training."""
+    device: Annotated[Literal["auto", "cpu", "cuda"], NOT_IDENTITY] = "auto"
+    """Where members train; ``auto`` is a GPU if there is one."""
+    checkpoint_seconds: Annotated[PositiveFloat, NOT_IDENTITY] = 60.0
+    """The shortest time between two checkpoints of a member, in seconds. The last epoch always has one."""
+    test_every: Annotated[PositiveInt | None, NOT_IDENTITY] = None
+    """Evaluate the test part too every so many epochs, for the curves of the report only; training does not use it."""
 
 
-def _some_snapshot(epochs: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _at_least_one(epochs: tuple[int | str, ...]) -> tuple[int | str, ...]:
     if not epochs:
         raise ValueError("expected at least one epoch, or `probes: null` for a study without probes")
     return epochs
 
 
-class ProbeConfig(Section):
-    """Curvature of each task's loss with respect to the shared parameters."""
+class ProbeConfig(Checked):
+    """How the curvature of each task's loss, with respect to the shared parameters, is measured."""
 
-    epochs: Annotated[tuple[int | Literal["end"], ...], AfterValidator(_some_snapshot), DISTINCT] = (0, "end")
-    """When to probe: 0 is before training, ``end`` is the member's last epoch."""
+    epochs: Annotated[tuple[int | Literal["end"], ...], AfterValidator(_at_least_one), DISTINCT] = (0, "end")
+    """The epochs at which to measure: 0 is before training, ``end`` is the member's last epoch."""
     graphs: PositiveInt = 64
-    """Size of the fixed probe set, drawn from the training part."""
+    """The number of graphs in the probe set, which is drawn once from the training part."""
     reduction: Literal["mean", "sum"] = "mean"
-    """Of the squared errors over the labels of the probe set."""
-    trace: TraceOptions = "hutchinson"
-    """Estimator of the trace."""
+    """The loss that is measured: the mean or the sum of the squared errors over the labels of the probe set."""
+    trace: TraceChoice = "hutchinson"
+    """The estimator of the trace of the Hessian."""
     trace_samples: PositiveInt = 100
-    """Random vectors for the trace; the most of them, for an estimator that stops by itself."""
-    density: DensityOptions = "quadrature"
-    """Estimator of the spectral density."""
+    """The number of random vectors for the trace; the largest number, for an estimator that stops by itself."""
+    density: DensityChoice = "quadrature"
+    """The estimator of the spectral density, that is of how the eigenvalues are distributed."""
     lanczos_steps: Annotated[int, Field(ge=2)] = 30
-    """Steps of a Lanczos run; one would say nothing of ‖H‖_F."""
+    """The number of steps of a Lanczos run, at least 2, since the norm ‖H‖_F cannot be estimated from a single one."""
     lanczos_starts: PositiveInt = 1
-    """Runs from start vectors of their own; their spread is the error, so one run has none."""
+    """The number of Lanczos runs from different start vectors. Their spread is the standard error; one run has none."""
     leading: PositiveInt = 5
-    """Largest number of leading eigenpairs."""
+    """The largest number of leading eigenvalues, with their eigenvectors, that are kept."""
 
 
-class ReportConfig(Section):
-    """What the report shows."""
+class ReportConfig(Checked):
+    """Which figures the report shows."""
 
-    figures: Literal["all", "none"] | tuple[str, ...] = "all"
-    """By the names of their files; drawing them takes most of a report's time. Tables are always there."""
+    figures: Literal["all", "none"] | tuple[FigureName, ...] = "all"
+    """The figures, by name. Drawing takes most of the time that a report needs; tables are always there."""
 
     @field_validator("figures")
     @classmethod
-    def _known_figures(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        known = registry.names("report.figures")
-        if wrong := [name for name in value if name not in known] if isinstance(value, tuple) else []:
-            raise ValueError(registry.unknown(wrong[0], known))
+    def _existing_figures(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        choices = registry.names("report.figures")
+        if wrong := [name for name in value if name not in choices] if isinstance(value, tuple) else []:
+            raise ValueError(registry.unknown(wrong[0], choices))
         return value
 
     def shown(self) -> list[str]:
-        """Names of the figures to draw."""
-        known = registry.names("report.figures")
-        return known if self.figures == "all" else [name for name in known if name in self.figures]
+        """Names of the figures to draw, sorted."""
+        choices = registry.names("report.figures")
+        return choices if self.figures == "all" else [name for name in choices if name in self.figures]
 
 
-class LaunchConfig(Section):
-    """Where the members run."""
+class LaunchConfig(Checked):
+    """Where the members are trained, and how they are grouped."""
 
-    launcher: LauncherOptions = "local"
+    launcher: LauncherChoice = "local"
+    """What trains the members: processes of this machine, ranks of an MPI job, or tasks of a Ray cluster."""
     members_per_shard: PositiveInt = 12
-    """Largest number of members trained together in one stack."""
+    """The largest number of members that are trained together in one stack."""
     mix_subsets: bool = False
-    """Whether members of different subsets may share a stack, as many as ``members_per_shard`` allows. Each then has
-    all heads, which costs time on a CPU; on a GPU, where small members wait for each other, one stack of all members
-    can be the quickest. Times of single members mean little then, and cost ratios are not like for like."""
+    """Whether members of different subsets may share a stack, as many as ``members_per_shard`` allows. Every member of
+    such a stack computes the heads of all tasks. That costs time on a CPU, but a GPU can be fastest with one stack of
+    all members. Times of single members mean little then, and the report marks cost ratios as not like for like."""
     retries: NonNegativeInt = 1
-    """How often a shard whose worker died is given to a new worker."""
+    """How often a shard is given to a new worker after its worker died."""

@@ -1,4 +1,4 @@
-"""The probed losses as functions of the shared parameters: heads held fixed, batch norm in evaluation mode."""
+"""The probed losses as functions of the shared parameters: heads are held fixed, batch norm is in evaluation mode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ensemble_mtl.curvature.forms.gradient_norms import MAX_GRAPHS
 from ensemble_mtl.curvature.forms.quadratic import Residuals
 from ensemble_mtl.curvature.operator import LossFunction
 from ensemble_mtl.data.batch import GraphBatch
@@ -19,25 +20,26 @@ from ensemble_mtl.train.loss import task_losses
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, num_labels
 
-CHUNK = 64
-"""Graphs per pass. What a pass keeps for the next ones is kept of every chunk, so memory grows with their number."""
-
+CHUNK = MAX_GRAPHS
+"""Graphs per pass, as many as one pass separates (:mod:`ensemble_mtl.curvature.forms.gradient_norms`). What one pass
+keeps for the next vector is kept for every chunk, so memory grows with the number of chunks."""
 
 DRAWS = 4
-"""Of the signs of a graph's labels. On the network of Lupo Pasini 2022 one draw leaves 12 % of the variance of a form
-of the magnetic moments, four leave 4 % and eight 3 %; each costs a backward pass, as much as 1.3 forms."""
+"""Draws of the signs of a graph's labels. On the network of Lupo Pasini 2022 one draw leaves 12 % of the variance of a
+form of the magnetic moments, four leave 4 % and eight 3 %; each costs a backward pass, as much as 1.3 forms."""
 
 Reduction = Literal["mean", "sum"]
+"""Whether a task's loss is the mean or the sum of the squared errors of its labels."""
 
 
 def shared_losses(
     problem: Problem, state: StackState, task: str, graphs: Tensor, reduction: Reduction = "mean"
 ) -> list[LossFunction]:
-    """The task's loss as a function of the shared parameters, ``[M, P_sh]`` to ``[M]``, in chunks.
+    """The task's loss as a function of the shared parameters, ``[M, P_sh]`` to ``[M]``, in chunks of graphs.
 
-    The chunks' losses sum to the mean, or to the sum, over the labels of ``graphs``.
+    The chunks' losses add up to the mean, or to the sum, over the labels of ``graphs``.
     """
-    batches = [problem.table.batch(some) for some in graphs.split(CHUNK)]
+    batches = [problem.table.batch(chunk) for chunk in graphs.split(CHUNK)]
     labels = [num_labels(batch.targets[task], batch.labelled.get(task)) for batch in batches]
     total = torch.stack(labels).sum().clamp(min=1) if reduction == "mean" else 1.0
     outputs = _outputs(problem, state, [task])
@@ -45,6 +47,7 @@ def shared_losses(
     def loss(batch: GraphBatch, share: Tensor, shared: Tensor) -> Tensor:
         return task_losses(outputs(batch, shared), batch, [task])[:, 0] * share.to(shared.dtype)
 
+    # A chunk's mean times its number of labels is its sum; over the number of all labels, its part of the whole mean.
     return [partial(loss, batch, count / total) for batch, count in zip(batches, labels, strict=True)]
 
 
@@ -56,10 +59,39 @@ def residuals(
     size: int,
     reduction: Reduction = "mean",
 ) -> Iterator[Residuals]:
-    """The tasks' residuals, ``size`` graphs at a time, each scaled so that their squares sum to the task's loss.
+    """The tasks' residuals, ``size`` graphs at a time, each scaled so that their squares add up to the task's loss.
 
-    Their signs are 1 where a graph has one label of a task, and else random, fixed for each graph of the data set and
-    for each of the draws.
+    Their signs are 1 where a graph has one label of a task. Elsewhere they are random, and fixed for each graph of the
+    data set and each of the draws.
+    """
+    residuals_of = _residual_function(problem, state, tasks, graphs, reduction)
+    shapes = [spec.shape for name, spec in problem.layout.specs.items() if name.startswith(SHARED_PREFIX)]
+    for chunk in graphs.split(size):
+        batch = problem.table.batch(chunk)
+        separate = _SeparateGraphs(batch)
+        graph_of_node = _graph_of_node(batch)
+        every_graph = torch.arange(batch.num_graphs, device=chunk.device)
+        # For each task, the graph of each label: labels are of graphs or of nodes.
+        graph_of_labels = [every_graph if batch.targets[task].dim() == 1 else graph_of_node for task in tasks]
+        signs = [_signs(chunk, graph) if graph is graph_of_node else _ones(graph) for graph in graph_of_labels]
+        yield Residuals(
+            function=partial(residuals_of, batch),
+            task=torch.cat([torch.full_like(graph, number) for number, graph in enumerate(graph_of_labels)]),
+            graph=torch.cat(graph_of_labels),
+            signs=torch.cat(signs, dim=1),
+            shapes=shapes,
+            separate_function=partial(separate.evaluate, residuals_of),
+            possible_graphs_of_rows=separate.possible_graphs_of_rows,
+        )
+
+
+def _residual_function(
+    problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor, reduction: Reduction
+) -> Callable[[GraphBatch, Tensor], Tensor]:
+    """From a batch and shared parameters ``[M, P_sh]`` to the residuals ``[M, R]`` of one task after another.
+
+    A missing label has the residual 0. For the mean, every residual is divided by √(number of the task's labels in
+    ``graphs``).
     """
     whole = problem.table.batch(graphs)
     scale = {
@@ -71,47 +103,33 @@ def residuals(
     outputs = _outputs(problem, state, tasks)
 
     def function(batch: GraphBatch, shared: Tensor) -> Tensor:
-        found, columns = outputs(batch, shared), []
+        predictions, columns = outputs(batch, shared), []
         for task in tasks:
             mask = batch.labelled.get(task)
-            difference = (found[task] - batch.targets[task]) * scale[task]
+            difference = (predictions[task] - batch.targets[task]) * scale[task]
             columns.append((difference if mask is None else difference * mask).flatten(1))
         return torch.cat(columns, dim=1)
 
-    shapes = [spec.shape for name, spec in problem.layout.specs.items() if name.startswith(SHARED_PREFIX)]
-    for some in graphs.split(size):
-        batch = problem.table.batch(some)
-        apart = _Apart(batch)
-        of_node = _graph_of_node(batch)
-        of_graph = torch.arange(batch.num_graphs, device=some.device)
-        places = [of_graph if batch.targets[task].dim() == 1 else of_node for task in tasks]
-        yield Residuals(
-            partial(function, batch),
-            torch.cat([torch.full_like(place, number) for number, place in enumerate(places)]),
-            torch.cat(places),
-            torch.cat([_signs(some, of_node) if place is of_node else _ones(place) for place in places], dim=1),
-            shapes,
-            partial(apart.residuals, function),
-            apart.possible_graphs_of_rows,
-        )
+    return function
 
 
-class _Apart:
-    """The batch in which every row belongs to a single graph; it is made when it is asked for."""
+class _SeparateGraphs:
+    """The batch in which every row of every layer belongs to a single graph; it is made when it is first needed."""
 
     def __init__(self, batch: GraphBatch) -> None:
-        self._make = cache(batch.apart)
+        self._batch = cache(batch.separated)
 
-    def residuals(self, function: Callable[[GraphBatch, Tensor], Tensor], shared: Tensor) -> Tensor:
-        """``function`` of that batch."""
-        return function(self._make(), shared)
+    def evaluate(self, function: Callable[[GraphBatch, Tensor], Tensor], shared: Tensor) -> Tensor:
+        """``function`` of that batch and of the shared parameters ``[M, P_sh]``."""
+        return function(self._batch(), shared)
 
     def possible_graphs_of_rows(self, count: int) -> list[Tensor]:
         """See :meth:`ensemble_mtl.data.batch.GraphBatch.possible_graphs_of_rows`."""
-        return self._make().possible_graphs_of_rows(count)
+        return self._batch().possible_graphs_of_rows(count)
 
 
 def _outputs(problem: Problem, state: StackState, tasks: Sequence[str]) -> Callable[[GraphBatch, Tensor], Outputs]:
+    """From a batch and shared parameters ``[M, P_sh]`` to the tasks' predictions, with the heads of ``state``."""
     buffers = problem.buffers.unflatten(state["buffers"])
     heads = state["parameters"][:, problem.layout.num_shared :].detach()
 
@@ -124,22 +142,28 @@ def _outputs(problem: Problem, state: StackState, tasks: Sequence[str]) -> Calla
 
 
 def _graph_of_node(batch: GraphBatch) -> Tensor:
-    """Of the nodes in the order of flattened node labels."""
+    """The graph of each node, for the nodes in the order of flattened node labels."""
     if batch.graph_of_node is not None:
         return batch.graph_of_node
     return torch.arange(batch.num_graphs, device=batch.x.device).repeat(batch.x.shape[1])
 
 
 def _signs(graphs: Tensor, graph_of_node: Tensor) -> Tensor:
-    """``[DRAWS, N]`` 1 or −1 for each node."""
+    """``[DRAWS, N]`` 1 or −1 at random for each node.
+
+    Args:
+        graphs: ``[G]`` number of each graph in the data set, which decides its signs.
+        graph_of_node: ``[N]`` place of each node's graph among ``graphs``.
+    """
     signs = torch.empty(DRAWS, len(graph_of_node), dtype=torch.int64)
-    of_node = graph_of_node.cpu()
-    for number, graph in enumerate(graphs.tolist()):
+    place_of_node = graph_of_node.cpu()
+    for place, graph in enumerate(graphs.tolist()):
         generator = torch.Generator().manual_seed(stream_seed("signs of nodes", graph))
-        own = of_node == number
-        signs[:, own] = 2 * torch.randint(2, (DRAWS, int(own.sum())), generator=generator) - 1
+        in_graph = place_of_node == place
+        signs[:, in_graph] = 2 * torch.randint(2, (DRAWS, int(in_graph.sum())), generator=generator) - 1
     return signs.to(graph_of_node.device)
 
 
-def _ones(place: Tensor) -> Tensor:
-    return place.new_ones(DRAWS, len(place))
+def _ones(graph_of_label: Tensor) -> Tensor:
+    """``[DRAWS, number of labels]`` signs that are all 1."""
+    return graph_of_label.new_ones(DRAWS, len(graph_of_label))

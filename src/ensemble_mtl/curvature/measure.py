@@ -1,4 +1,4 @@
-"""Curvature of every task's loss, for a stack at its present weights."""
+"""A probe: trace and spectrum of the Hessian of every task's loss, for a stack of members at its present weights."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ensemble_mtl.config import registry
 from ensemble_mtl.config.sections import ProbeConfig
 from ensemble_mtl.core.runtime.devices import free_bytes
+from ensemble_mtl.curvature.density import base as densities
 from ensemble_mtl.curvature.forms.quadratic import JetForms, ProductForms, quadratic_forms
-from ensemble_mtl.curvature.hutchinson import rademacher
 from ensemble_mtl.curvature.losses import CHUNK, Reduction, residuals, shared_losses
 from ensemble_mtl.curvature.operator import HessianOperator
-from ensemble_mtl.curvature.spectrum import Spectrum, pairs
+from ensemble_mtl.curvature.sampling import rademacher
+from ensemble_mtl.curvature.spectrum import Spectrum, compare_tasks
+from ensemble_mtl.curvature.trace import base as traces
 from ensemble_mtl.models.layout import stream_seed
 from ensemble_mtl.study.results import ProbeResult
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem, num_labels
 
-BASES = 2**30
-"""Bytes that the Lanczos bases of a worker may take."""
+MAX_BASIS_BYTES = 2**30
+"""Memory that the Lanczos bases of a worker may take on a CPU."""
 
 
 def probe_set(problem: Problem, size: int) -> Tensor:
@@ -41,16 +42,16 @@ def measure(
 ) -> list[list[ProbeResult]]:
     """Trace and spectral density of each task's Hessian with respect to the shared parameters.
 
-    Heads are held fixed and batch norm uses its running statistics, so that graphs do not
-    couple. Random vectors depend on split, task and epoch, not on the member or its stack; those
-    of the trace not on the task either.
+    Heads are held fixed and batch norm uses its running statistics, so that graphs do not couple. The random vectors
+    of a spectrum depend on split, task and epoch, not on the member or its stack; those of the trace do not depend on
+    the task either.
 
     Args:
         problem: model and data.
         state: M members.
-        config: how to measure.
-        tasks: whose losses.
-        tell: told of each of the T + 1 steps when it begins.
+        config: estimators, and the numbers of graphs and products.
+        tasks: the tasks whose losses are probed.
+        tell: is called with the name of each of the T + 1 steps when it begins.
 
     Returns:
         for each member, one result per task that has a label in the probe set.
@@ -59,16 +60,16 @@ def measure(
     tasks = [task for task in tasks if has_labels(problem, task, graphs)]
     if not tasks:
         return [[] for _ in range(len(state))]
-    parts = torch.arange(len(state)).split(_at_once(problem, state, config))
-    found = [_measure(problem, state.take(part.tolist()), config, tasks, graphs, tell) for part in parts]
-    return [member for part in found for member in part]
+    parts = torch.arange(len(state)).split(_members_at_once(problem, state, config))
+    results = [_measure(problem, state.take(part.tolist()), config, tasks, graphs, tell) for part in parts]
+    return [of_member for of_part in results for of_member in of_part]
 
 
-def _at_once(problem: Problem, state: StackState, config: ProbeConfig) -> int:
-    """Members whose Lanczos bases fit into memory together; what is found does not depend on it."""
-    like = state["parameters"]
-    room = free_bytes(like.device) // 4 if like.is_cuda else BASES
-    return max(1, room // (config.lanczos_steps * problem.layout.num_shared * like.element_size()))
+def _members_at_once(problem: Problem, state: StackState, config: ProbeConfig) -> int:
+    """Number of members whose Lanczos bases fit into memory together; results do not depend on it."""
+    parameters = state["parameters"]
+    room = free_bytes(parameters.device) // 4 if parameters.is_cuda else MAX_BASIS_BYTES
+    return max(1, room // (config.lanczos_steps * problem.layout.num_shared * parameters.element_size()))
 
 
 def _measure(
@@ -79,6 +80,7 @@ def _measure(
     graphs: Tensor,
     tell: Callable[[str], None],
 ) -> list[list[ProbeResult]]:
+    """:func:`measure` for members whose Lanczos bases fit into memory together, and for tasks that have a label."""
     spectra = []
     for task in tasks:
         tell(f"spectrum of {task}")
@@ -86,14 +88,14 @@ def _measure(
     tell("traces")
     started = time.perf_counter()
     forms = all_forms(problem, state, tasks, graphs, config.reduction)
-    norms = torch.stack([one.norm for one in spectra])
+    norms = torch.stack([spectrum.norm for spectrum in spectra])
     controls = [one.control for one in spectra]
-    estimator = registry.load("curvature.trace", config.trace.name)
+    estimator = traces.FAMILY.of(config.trace)
     trace = estimator.estimate(
         config.trace, _signs(problem, state, config), config.trace_samples, forms, controls, norms
     )
     share = (time.perf_counter() - started) / len(tasks)
-    alike = pairs(dict(zip(tasks, spectra, strict=True)))
+    pairs = compare_tasks(dict(zip(tasks, spectra, strict=True)))
     return [
         [
             ProbeResult(
@@ -102,40 +104,42 @@ def _measure(
                 num_parameters=problem.layout.num_shared,
                 num_graphs=len(graphs),
                 reduction=config.reduction,
-                seconds=(one.seconds + share) / len(state),
+                seconds=(spectrum.seconds + share) / len(state),
                 trace_seconds=share / len(state),
-                num_matvecs=one.num_products + int(trace.samples[t, m]),
-                pairs=alike[m][task],
+                num_matvecs=spectrum.num_products + int(trace.samples[t, m]),
+                pairs=pairs[m][task],
                 **trace.values(t, m),
-                **one.values(m),
+                **spectrum.values(m),
             )
-            for t, (task, one) in enumerate(zip(tasks, spectra, strict=True))
+            for t, (task, spectrum) in enumerate(zip(tasks, spectra, strict=True))
         ]
         for m in range(len(state))
     ]
 
 
 def has_labels(problem: Problem, task: str, graphs: Tensor) -> bool:
-    """Whether any of the ``graphs`` has a label of the task; without one its curvature is not 0, but unknown."""
+    """Whether any of the ``graphs`` has a label of the task. Without one, its curvature is not 0 but unknown."""
     batch = problem.table.batch(graphs)
     return bool(num_labels(batch.targets[task], batch.labelled.get(task)))
 
 
 def _spectrum(problem: Problem, state: StackState, config: ProbeConfig, task: str, graphs: Tensor) -> Spectrum:
+    """Estimates of the task's Hessian, and what they say of its trace."""
     started = time.perf_counter()
     operator = hessian(problem, state, task, graphs, config.reduction)
     generator = torch.Generator().manual_seed(stream_seed("probe", problem.stream, task, state.epoch))
-    estimator = registry.load("curvature.density", config.density.name)
+    estimator = densities.FAMILY.of(config.density)
     density = estimator.estimate(config.density, config.lanczos_steps, config.lanczos_starts, operator, generator)
-    trace = registry.load("curvature.trace", config.trace.name)
-    control = trace.control(config.trace, density.first, _signs(problem, state, config))
+    control = traces.FAMILY.of(config.trace).control_variate(
+        config.trace, density.first, _signs(problem, state, config)
+    )
     return Spectrum.of(operator, density, config.leading, control, started)
 
 
 def all_forms(
     problem: Problem, state: StackState, tasks: Sequence[str], graphs: Tensor, reduction: Reduction = "mean"
 ) -> JetForms | ProductForms:
-    """vᵀHv of every task's Hessian with respect to the shared parameters (:mod:`ensemble_mtl.curvature.forms`)."""
+    """Quadratic forms vᵀHv of every task's Hessian with respect to the shared parameters."""
     return quadratic_forms(
         list(residuals(problem, state, tasks, graphs, CHUNK, reduction)),
         len(tasks),
@@ -154,7 +158,7 @@ def hessian(
 
 
 def _signs(problem: Problem, state: StackState, config: ProbeConfig) -> Iterator[Tensor]:
-    """The trace's vectors ``[1, P]``, made anew each time they are gone over."""
+    """Random sign vectors ``[1, P]`` for the trace: the same ones at every call, each made when it is taken."""
     generator = torch.Generator().manual_seed(stream_seed("probe signs", problem.stream, state.epoch))
     shared = state["parameters"][:, : problem.layout.num_shared]
     for _ in range(config.trace_samples):

@@ -1,4 +1,4 @@
-"""Hessians as linear operators on a stack: every estimator takes one, whatever is behind it."""
+"""Symmetric matrices as linear operators: estimators take an operator, whether it is a Hessian or a given matrix."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from ensemble_mtl.core.runtime.rounding import product
 
 LossFunction = Callable[[Tensor], Tensor]
-"""Shared parameters ``[M, P]`` to one loss per member ``[M]``."""
+"""A function from shared parameters ``[M, P]`` to one loss per member ``[M]``."""
 
 
 class Operator(Protocol):
-    """M symmetric P × P matrices, known by their products only."""
+    """M symmetric P × P matrices, one of each member, of which only products with vectors are available."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(M, P)."""
+        """Number of members M and size of the matrices P."""
         ...
 
     @property
@@ -30,7 +30,7 @@ class Operator(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the products are made."""
+        """Device on which the products are computed."""
         ...
 
     def matvec(self, v: Tensor) -> Tensor:
@@ -43,26 +43,25 @@ class Operator(Protocol):
 
 
 class HessianOperator:
-    """∇² of each member's loss by double backward, the graph of the gradient kept.
+    """Hessian of each member's loss, by double backward: Hv = ∇(∇L·v), with v held fixed (Pearlmutter 1994).
 
-    Members share no parameter, so the Hessian of the summed losses is block diagonal and
-    one product serves every member (Pearlmutter 1994).
+    Members share no parameter, so the Hessian of their summed losses is block diagonal, and one backward pass gives the
+    products of all members. torch's graph of the gradient ∇L is kept for all products.
 
     Args:
-        losses: one function per chunk of the probe set; the loss is their sum. The gradient
-            graph of each is kept.
+        losses: one function for each chunk of the probe set; the loss is their sum.
         parameters: ``[M, P]`` point at which the Hessian is taken.
 
     Raises:
-        ValueError: the loss is not the same twice at the same point (dropout), so that it has
-            no Hessian. Batch norm must be in evaluation mode too, but this cannot tell.
+        ValueError: two evaluations of the loss at the same point differ, as with dropout, so that it has no Hessian.
+            Batch norm must be in evaluation mode, too; this is not checked.
     """
 
     def __init__(self, losses: Sequence[LossFunction], parameters: Tensor) -> None:
         self._point = parameters.detach().requires_grad_()
         with torch.no_grad():
             first, second = losses[0](self._point), losses[0](self._point)
-        # Atomic additions on a GPU round differently from call to call; dropout differs by far more.
+        # Atomic additions on a GPU are rounded differently from call to call; dropout differs by far more.
         tolerance = torch.finfo(first.dtype).eps ** 0.5
         if not torch.allclose(first, second, rtol=tolerance, atol=0.0, equal_nan=True):
             raise ValueError("the loss differs from call to call at the same parameters; probe in evaluation mode")
@@ -78,7 +77,7 @@ class HessianOperator:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(M, P)."""
+        """Number of members M and of parameters P."""
         return self._point.shape[0], self._point.shape[1]
 
     @property
@@ -88,7 +87,7 @@ class HessianOperator:
 
     @property
     def device(self) -> torch.device:
-        """Where the products are made."""
+        """Device on which the products are computed."""
         return self._point.device
 
     @property
@@ -100,26 +99,30 @@ class HessianOperator:
         """``H_m v_m`` for every member m."""
         total = torch.zeros_like(self._point)
         for gradient in self._gradients:
-            if gradient.requires_grad:  # else the loss is linear here, without curvature
-                along = (gradient * v).sum()  # handed to torch beside the gradient, v makes it load its compiler
+            if gradient.requires_grad:  # otherwise the loss is linear here, without curvature
+                # torch takes v as an argument beside the gradient, too; but then it loads its compiler.
+                along = (gradient * v).sum()
                 (product,) = torch.autograd.grad(along, self._point, retain_graph=True, materialize_grads=True)
                 total += product
         return total.detach()
 
     def matmat(self, block: Tensor) -> Tensor:
-        """One product after the other: together they would need B times the memory and no less time."""
+        """``H_m v`` for each row v of the block ``[M, B, P]``, one product after the other.
+
+        All at once would need B times the memory, and as much time.
+        """
         return torch.stack([self.matvec(v) for v in block.unbind(1)], dim=1)
 
 
 @dataclass(frozen=True)
 class DenseOperator:
-    """Given matrices ``[M, P, P]``; for tests and for small problems."""
+    """Matrices ``[M, P, P]`` that are held in full; for tests and for small problems."""
 
     matrices: Tensor
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(M, P)."""
+        """Number of matrices M and their size P."""
         return self.matrices.shape[0], self.matrices.shape[1]
 
     @property
@@ -129,13 +132,13 @@ class DenseOperator:
 
     @property
     def device(self) -> torch.device:
-        """Where the matrices are."""
+        """Device of the matrices."""
         return self.matrices.device
 
     def matvec(self, v: Tensor) -> Tensor:
-        """``A_m v_m``."""
+        """``A_m v_m`` for every m: ``[M, P]`` to ``[M, P]``."""
         return product(self.matrices, v[..., None])[..., 0]
 
     def matmat(self, block: Tensor) -> Tensor:
-        """``A_m v`` for each row v of the block ``[M, B, P]``."""
+        """``A_m v`` for each row v of each member's block: ``[M, B, P]`` to ``[M, B, P]``."""
         return product(self.matrices, block.mT).mT

@@ -12,13 +12,13 @@ def smoothed(nodes: FloatArray, weights: FloatArray, grid: FloatArray, width: fl
     """Density at ``grid [n]`` under a Gaussian kernel, averaged over the runs.
 
     Args:
-        nodes: ``[S, K]`` or ``[K]`` eigenvalues of each run; NaN counts as none.
-        weights: theirs, each run's summing to 1.
+        nodes: ``[S, K]`` or ``[K]`` eigenvalues of each run; entries of NaN are left out.
+        weights: weights of the nodes, of the same shape; those of one run have the sum 1.
         grid: ``[n]`` points, in the unit of the eigenvalues.
-        width: standard deviation of the kernel, in that unit.
+        width: standard deviation of the kernel, in the same unit.
     """
     nodes, weights = np.atleast_2d(nodes), np.atleast_2d(weights)
-    known = np.isfinite(nodes) & (weights > 0)
-    kernel = np.exp(-0.5 * ((grid[:, None] - nodes[known]) / width) ** 2) / (width * np.sqrt(2 * np.pi))
-    density: FloatArray = kernel @ weights[known] / len(nodes)
+    present = np.isfinite(nodes) & (weights > 0)
+    kernel = np.exp(-0.5 * ((grid[:, None] - nodes[present]) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+    density: FloatArray = kernel @ weights[present] / len(nodes)
     return density

@@ -1,1 +1,1 @@
-"""From graphs to tensors: store, table, batch, split, normaliser, audit."""
+"""Data sets: raw files to graphs, graphs to a store, the store to batches of tensors; splits, scaling, audit."""

@@ -1,4 +1,4 @@
-"""What a data set holds, and what may spoil a study made with it."""
+"""What a data set contains, and what in it may spoil a study."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.data import symmetry
 from ensemble_mtl.data.columns import GraphStore
 from ensemble_mtl.data.composition import compositions
-from ensemble_mtl.data.graph import FloatArray, TargetInfo
+from ensemble_mtl.data.graph import FloatArray, IntArray, TargetInfo
 
 _LINEAR_TOLERANCE = 1e-12
+"""Two targets count as linear functions of each other if 1 - |r| of their correlation r is at most this."""
 
 
 @dataclass(frozen=True)
 class TargetAudit:
-    """One target's values, missing ones left out; statistics are None if there are none.
+    """Statistics of one target's values without missing ones; they are None if there are no values.
 
     Attributes:
-        name: of the target.
+        name: name of the target.
         level: ``graph`` or ``node``.
-        unit: of the statistics.
+        unit: unit of the statistics.
         minimum: smallest value.
         maximum: largest value.
         mean: arithmetic mean.
         std: standard deviation (ddof 0).
-        num_missing: number of NaN.
+        num_missing: number of missing values (NaN).
         constant: whether all values are equal, so that there is nothing to learn.
     """
 
@@ -48,12 +49,12 @@ class TargetAudit:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Graphs that repeat an earlier one.
+    """Graphs that repeat an earlier one; graphs that are equal form a group.
 
     Attributes:
-        num_distinct: distinct arrangements.
-        num_groups: arrangements that occur more than once.
-        num_extra: graphs that repeat an earlier arrangement.
+        num_distinct: number of distinct arrangements.
+        num_groups: number of arrangements that occur more than once.
+        num_extra: number of graphs that repeat an earlier arrangement.
         max_difference: graph-level target -> largest difference within a group, in the
             target's unit; zero where repeated graphs agree.
     """
@@ -66,7 +67,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings on a graph store.
+    """What was counted, measured and compared in a graph store.
 
     Attributes:
         num_graphs: number of graphs.
@@ -80,8 +81,8 @@ class Audit:
         targets: statistics of each target.
         duplicated_targets: pairs of targets that are equal in every value.
         linear_targets: pairs of targets that are linear functions of each other.
-        arrangements: exact repetitions.
-        symmetric: repetitions up to a symmetry of the lattice; None without a cell.
+        arrangements: graphs with equal atoms on equal sites.
+        symmetric: graphs that are equal up to a symmetry of the lattice; None without a cell.
         max_charge_per_atom: largest |Σ charge transfer| / n of a graph in electrons; None
             if there is no such target.
         notes: what the source said.
@@ -108,161 +109,133 @@ class Audit:
     synthetic: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The findings as JSON values."""
+        """Return the audit as JSON values."""
         return asdict(self)
 
 
 def audit(store: GraphStore) -> Audit:
-    """Look at every column of the store."""
-    edges = np.diff(store.topologies.edge_ptr)
+    """Return the audit of all columns of ``store``."""
+    num_edges = np.diff(store.topologies.edge_ptr)
     numbers, counts = np.unique(store.atomic_numbers, return_counts=True)
-    found = compositions(store)
-    histogram = {found.formula(k): len(members) for k, members in enumerate(found.members())}
-    equal, linear = _copies(store, store.info)
+    distinct = compositions(store)
+    num_graphs = {distinct.formula(k): len(members) for k, members in enumerate(distinct.members())}
+    equal, linear = _dependent_pairs(store, store.info)
     return Audit(
         num_graphs=len(store),
         num_nodes=int(store.node_ptr[-1]),
         num_topologies=len(store.topologies),
-        edges_per_topology=(int(edges.min()), int(edges.max())),
+        edges_per_topology=(int(num_edges.min()), int(num_edges.max())),
         elements={SYMBOLS[z - 1]: int(count) for z, count in zip(numbers, counts, strict=True)},
-        bonds=_bonds(store),
-        compositions=histogram,
-        single_compositions=[formula for formula, count in histogram.items() if count == 1],
-        targets=[_target(store, info.name) for info in store.info],
+        bonds=_num_bonds(store),
+        compositions=num_graphs,
+        single_compositions=[formula for formula, count in num_graphs.items() if count == 1],
+        targets=[_target_audit(store, info.name) for info in store.info],
         duplicated_targets=equal,
         linear_targets=linear,
         arrangements=_duplicates(store, symmetry.arrangement_keys(store)),
-        symmetric=_symmetric(store),
-        max_charge_per_atom=_charge(store),
-        notes=list(store.provenance.get("notes", [])),
-        skipped=list(store.provenance.get("skipped", [])),
-        synthetic=bool(store.provenance.get("synthetic", False)),
+        symmetric=_symmetric_duplicates(store),
+        max_charge_per_atom=_max_charge_per_atom(store),
+        notes=list(store.provenance["notes"]),
+        skipped=list(store.provenance["skipped"]),
+        synthetic=store.provenance["synthetic"],
     )
 
 
-def _bonds(store: GraphStore) -> dict[str, int] | None:
+def equal_targets(store: GraphStore, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs among the targets ``names`` that have the same values, and miss the same ones."""
+    return _dependent_pairs(store, [store.target_info(name) for name in names])[0]
+
+
+def _num_bonds(store: GraphStore) -> dict[str, int] | None:
+    """Return how many bonds of each kind all graphs have together, or None where positions made the edges."""
     kinds = store.topologies.bond_kind
     if kinds is None:
         return None
     uses = np.bincount(store.topology, minlength=len(store.topologies))
-    weights = np.repeat(uses, np.diff(store.topologies.edge_ptr))
-    edges = np.bincount(kinds, weights=weights, minlength=len(store.bond_kinds))
-    return {name: int(count) // 2 for name, count in zip(store.bond_kinds, edges, strict=True) if count}
+    uses_of_edge = np.repeat(uses, np.diff(store.topologies.edge_ptr))
+    num_edges = np.bincount(kinds, weights=uses_of_edge, minlength=len(store.bond_kinds))
+    # each bond is two edges, one in each direction
+    return {name: int(count) // 2 for name, count in zip(store.bond_kinds, num_edges, strict=True) if count}
 
 
-def _target(store: GraphStore, name: str) -> TargetAudit:
+def _target_audit(store: GraphStore, name: str) -> TargetAudit:
+    """Return the statistics of the target ``name``."""
     info, values = store.target_info(name), store.targets[name]
     present = values[~np.isnan(values)]
-    missing = len(values) - len(present)
+    num_missing = len(values) - len(present)
     if not len(present):
-        return TargetAudit(name, info.level, info.unit, None, None, None, None, missing, constant=True)
+        return TargetAudit(name, info.level, info.unit, None, None, None, None, num_missing, constant=True)
     low, high = float(present.min()), float(present.max())
     mean, std = float(present.mean()), float(present.std())
-    return TargetAudit(name, info.level, info.unit, low, high, mean, std, missing, constant=low == high)
+    return TargetAudit(name, info.level, info.unit, low, high, mean, std, num_missing, constant=low == high)
 
 
-def equal_targets(store: GraphStore, names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of the targets ``names`` that are the same, missing values included."""
-    return _copies(store, [store.target_info(name) for name in names])[0]
-
-
-def _copies(store: GraphStore, targets: Sequence[TargetInfo]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _dependent_pairs(
+    store: GraphStore, targets: Sequence[TargetInfo]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the pairs of targets of one level that are equal, and those that are linear functions of each other."""
     equal, linear = [], []
-    for one, other in itertools.combinations(targets, 2):
-        x, y = store.targets[one.name], store.targets[other.name]
-        if one.level != other.level or np.isnan(x).all() or np.isnan(y).all():
+    for first, second in itertools.combinations(targets, 2):
+        x, y = store.targets[first.name], store.targets[second.name]
+        if first.level != second.level or np.isnan(x).all() or np.isnan(y).all():
             continue
         if np.array_equal(x, y, equal_nan=True):
-            equal.append((one.name, other.name))
+            equal.append((first.name, second.name))
         elif _is_linear(x, y):
-            linear.append((one.name, other.name))
+            linear.append((first.name, second.name))
     return equal, linear
 
 
 def _is_linear(x: FloatArray, y: FloatArray) -> bool:
-    both = ~(np.isnan(x) | np.isnan(y))
-    x, y = x[both], y[both]
+    """Return whether y is a linear function of x where both have values, up to rounding."""
+    has_both = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[has_both], y[has_both]
     if len(x) < 3 or x.min() == x.max() or y.min() == y.max():
         return False
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    # 1 - |r| = mean (x ∓ y)² / 2 for standardised values, without cancellation
+    # For standardised values 1 - |r| = mean (x ∓ y)² / 2. Computed so, a small result has no cancellation.
     return float(min(((x - y) ** 2).mean(), ((x + y) ** 2).mean())) / 2 <= _LINEAR_TOLERANCE
 
 
 def _duplicates(store: GraphStore, keys: symmetry.Keys) -> Duplicates:
-    _, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    """Return the duplicates among graphs, where equal ``keys`` ``[G]`` mean equal graphs."""
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
     differences = {
-        info.name: _spread(store.targets[info.name], index, len(counts))
+        info.name: _largest_range(store.targets[info.name], group, len(counts))
         for info in store.info
         if info.level == "graph" and not np.isnan(store.targets[info.name]).all()
     }
     return Duplicates(len(counts), int((counts > 1).sum()), len(keys) - len(counts), differences)
 
 
-def _spread(values: FloatArray, index: np.ndarray[Any, Any], num_groups: int) -> float:
-    """Largest range of ``values`` within a group, missing ones left out."""
+def _largest_range(values: FloatArray, group: IntArray, num_groups: int) -> float:
+    """Return the largest range of ``values`` ``[G]`` within a group of graphs, without missing values.
+
+    Args:
+        values: of the graphs; NaN is a missing value, and at least one is not missing.
+        group: ``[G]`` number of each graph's group.
+        num_groups: how many groups there are.
+    """
     low, high = np.full(num_groups, np.inf), np.full(num_groups, -np.inf)
     present = ~np.isnan(values)
-    np.minimum.at(low, index[present], values[present])
-    np.maximum.at(high, index[present], values[present])
-    filled = high >= low
-    return float((high[filled] - low[filled]).max())
+    np.minimum.at(low, group[present], values[present])
+    np.maximum.at(high, group[present], values[present])
+    has_values = high >= low
+    return float((high[has_values] - low[has_values]).max())
 
 
-def _symmetric(store: GraphStore) -> Duplicates | None:
+def _symmetric_duplicates(store: GraphStore) -> Duplicates | None:
+    """Return the graphs that are equal up to a symmetry of the lattice, or None where symmetry is unknown."""
     try:
         return _duplicates(store, symmetry.symmetry_keys(store))
-    except DataError:
+    except DataError:  # there is no cell, or spglib fails
         return None
 
 
-def _charge(store: GraphStore) -> float | None:
+def _max_charge_per_atom(store: GraphStore) -> float | None:
+    """Return how far the charge transfer of a graph is from neutral at most, in electrons per atom."""
     values = store.targets.get("charge_transfer")
     if values is None:
         return None
     sums = np.add.reduceat(np.nan_to_num(values), store.node_ptr[:-1])
     return float(np.abs(sums / np.diff(store.node_ptr)).max())
-
-
-def describe(found: Audit) -> str:
-    """The findings as text for a terminal."""
-    low, high = found.edges_per_topology
-    edges = f"{low}" if low == high else f"{low} to {high}"
-    lines = [
-        *(["SYNTHETIC: the numbers come from a model"] if found.synthetic else []),
-        f"{found.num_graphs} graphs, {found.num_nodes} atoms, {found.num_topologies} topologies of {edges} edges",
-        "elements: " + _listed(found.elements),
-        *([] if found.bonds is None else ["bonds: " + _listed(found.bonds)]),
-        f"compositions: {len(found.compositions)}, {len(found.single_compositions)} of them with a single graph",
-        *(_target_line(target) for target in found.targets),
-        *(f"warning: {a} and {b} are equal in every value" for a, b in found.duplicated_targets),
-        *(f"warning: {a} and {b} are linear functions of each other" for a, b in found.linear_targets),
-        _duplicates_line("exact arrangements" if found.bonds is None else "molecules", found.arrangements),
-    ]
-    if found.symmetric is not None:
-        lines.append(_duplicates_line("arrangements up to symmetry", found.symmetric))
-    elif found.bonds is None:  # bonds know no lattice
-        lines.append("arrangements up to symmetry: unknown without the cell; set data.cell")
-    if found.max_charge_per_atom is not None:
-        lines.append(f"charge neutrality: kept within {found.max_charge_per_atom:.2g} e per atom")
-    return "\n".join([*lines, *found.notes, *(f"skipped {entry}" for entry in found.skipped)])
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
-
-
-def _target_line(target: TargetAudit) -> str:
-    head = f"{target.name} ({target.level}, {target.unit or 'dimensionless'})"
-    if target.mean is None:
-        return f"{head}: no values"
-    ends = f"{target.minimum:g} to {target.maximum:g}, mean {target.mean:g}, std {target.std:g}"
-    missing = f", {target.num_missing} missing" if target.num_missing else ""
-    return f"{head}: {ends}{missing}{', CONSTANT: nothing to learn' if target.constant else ''}"
-
-
-def _duplicates_line(title: str, found: Duplicates) -> str:
-    worst = max(found.max_difference.items(), key=lambda item: item[1], default=("", 0.0))
-    spread = f"; within groups {worst[0]} differs by up to {worst[1]:.3g}" if worst[1] else ""
-    repeated = f"{found.num_extra} graphs repeat an earlier one, in {found.num_groups} groups"
-    return f"{title}: {found.num_distinct} distinct; {repeated}{spread}"

@@ -1,4 +1,4 @@
-"""The graph store of a study: loaded if it still is what the configuration asks for, else built."""
+"""The graph store of a study: loaded if it is still what the configuration asks for, and built otherwise."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl.config import registry
+from ensemble_mtl.config import identity
 from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.data import store as graph_store
 from ensemble_mtl.data.columns import GraphStore
+from ensemble_mtl.data.sources.base import FAMILY, Progress
 
-Progress = Callable[[int, int], None]
 Accept = Callable[[GraphStore], None]
 
 _GRAPH_KEYS = {"radius", "radius_unit", "periodic"}
-"""The part of the graph section that decides the store's content."""
+"""Options of the graph section that determine the store's content; the others belong to the model's inputs."""
 _STALE_SECONDS = 3600.0
-"""A hidden temporary that nothing was written to for so long is what a killed process left."""
+"""A temporary file or folder to which nothing was written for so long was left by a process that was killed."""
 
 
 def accept_all(store: GraphStore) -> None:
-    """Let every store replace the former one."""
+    """Accept every ``store`` as a replacement of the existing one."""
 
 
 def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress, accept: Accept = accept_all) -> GraphStore:
-    """The study's graph store.
+    """Return the study's graph store; build and save it first if there is none that is still current.
 
-    A store under ``path`` is used if it was built with the same ``data`` and ``graph``
-    options from raw files that have not changed since, or that are gone. Whether results
-    belong to a new one is for ``accept`` to say.
+    A store under ``path`` is current if it was built with the same ``data`` and ``graph``
+    options from raw files that have not changed since, or that are gone. Whether a new store
+    may replace one to which results belong is for ``accept`` to decide.
 
     Args:
-        config: the study.
+        config: configuration of the study.
         path: BP folder of the store.
         raw: folder where a generating source may write.
         progress: called with (done, total) while raw files are read.
-        accept: called with a newly built store before it replaces the former one; what it
-            raises leaves the former one as it is.
+        accept: called with a newly built store before it replaces the existing one; if it
+            raises an error, the existing one stays as it is.
 
     Raises:
         DataError: the raw data cannot be read.
@@ -49,9 +49,9 @@ def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress, accep
         OSError: the store cannot be written.
     """
     wanted, fingerprint = _wanted(config)
-    found = _current(path, wanted, fingerprint)
-    if found is not None:
-        return found
+    current = _current(path, wanted, fingerprint)
+    if current is not None:
+        return current
     built = _build(config, raw, progress, wanted, fingerprint)
     accept(built)
     _remove_stale(path)
@@ -59,39 +59,51 @@ def ensure(config: StudyConfig, path: Path, raw: Path, progress: Progress, accep
     return built
 
 
-def look(config: StudyConfig, path: Path, progress: Progress) -> GraphStore:
-    """The same graphs as :func:`ensure` would give, without changing any file of the study."""
+def load_or_build(config: StudyConfig, path: Path, progress: Progress) -> GraphStore:
+    """Return the graph store that :func:`ensure` would return, without changing any file of the study.
+
+    Args:
+        config: configuration of the study.
+        path: BP folder of the store.
+        progress: called with (done, total) while raw files are read.
+
+    Raises:
+        DataError: the raw data cannot be read.
+        StoreError: there is a store, but it is corrupt.
+    """
     wanted, fingerprint = _wanted(config)
-    found = _current(path, wanted, fingerprint)
-    if found is not None:
-        return found
+    current = _current(path, wanted, fingerprint)
+    if current is not None:
+        return current
     with tempfile.TemporaryDirectory() as raw:
         return _build(config, Path(raw), progress, wanted, fingerprint)
 
 
 def _wanted(config: StudyConfig) -> tuple[dict[str, Any], Any]:
-    """What a store must have been built with: the options, and a fingerprint of the raw files."""
-    source = registry.load("data.sources", config.data.name)
-    # by value, not by place: a study and its raw files may move together
-    options = {
-        "data": _plain(config.data.model_dump(mode="python"), full_paths=False),
-        "graph": config.graph.model_dump(mode="json", include=_GRAPH_KEYS),
-    }
-    return options, source.fingerprint(config.data) if hasattr(source, "fingerprint") else {}
+    """What a store must have been built with: the options, and a fingerprint of the raw files.
+
+    Options count as they do in a member's identity: a study and its raw files may move together, and a new option with
+    a default builds no store anew.
+    """
+    graph = {key: value for key, value in identity.of(config.graph).items() if key in _GRAPH_KEYS}
+    options = {"schema": identity.SCHEMA, "data": identity.of(config.data), "graph": graph}
+    return options, FAMILY.of(config.data).fingerprint(config.data)
 
 
 def _current(path: Path, wanted: dict[str, Any], fingerprint: Any) -> GraphStore | None:
+    """Return the store ``path`` if it was built with the options ``wanted`` from unchanged raw files, else None."""
     if not path.exists():
         return None
-    found = graph_store.load(path)
-    unchanged = fingerprint in (None, found.provenance.get("fingerprint"))
-    return found if unchanged and found.provenance.get("options") == wanted else None
+    store = graph_store.load(path)
+    # None: the raw files are gone, and cannot have changed
+    is_unchanged = fingerprint in (None, store.provenance.get("fingerprint"))
+    return store if is_unchanged and store.provenance.get("options") == wanted else None
 
 
 def _build(config: StudyConfig, raw: Path, progress: Progress, wanted: dict[str, Any], fingerprint: Any) -> GraphStore:
-    data = registry.load("data.sources", config.data.name).read(config.data, raw=raw, progress=progress)
+    data = FAMILY.of(config.data).read(config.data, raw=raw, progress=progress)
     provenance = {
-        "source": _plain(config.data.model_dump(mode="python"), full_paths=True),
+        "source": config.data.model_dump(mode="json"),
         "options": wanted,
         "fingerprint": fingerprint,
     }
@@ -99,9 +111,9 @@ def _build(config: StudyConfig, raw: Path, progress: Progress, wanted: dict[str,
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove what processes that were killed while saving ``path`` left beside it."""
+    """Remove temporary files and folders beside ``path`` that processes left when they were killed while saving it."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp*"):
-        with contextlib.suppress(OSError):  # another process may remove it first, or own it
+        with contextlib.suppress(OSError):  # another process may have removed it, or another user may own it
             if time.time() - _last_change(temporary) < _STALE_SECONDS:
                 continue
             if temporary.is_dir() and not temporary.is_symlink():
@@ -111,17 +123,6 @@ def _remove_stale(path: Path) -> None:
 
 
 def _last_change(path: Path) -> float:
-    """When ``path`` or, if it is a folder, anything in it was last written."""
-    # a file that grows does not change the time of its folder
+    """Return the time when ``path`` or, if it is a folder, anything in it was last written."""
+    # the folder's own time does not suffice: a file that grows does not change it
     return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
-
-
-def _plain(value: Any, *, full_paths: bool) -> Any:
-    """The same as JSON values, so that it compares equal to what was stored."""
-    if isinstance(value, Path):
-        return str(value) if full_paths else value.name
-    if isinstance(value, dict):
-        return {str(key): _plain(entry, full_paths=full_paths) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry, full_paths=full_paths) for entry in value]
-    return value

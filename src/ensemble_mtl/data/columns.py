@@ -1,4 +1,8 @@
-"""The graph store in memory: columns over all graphs, shared topologies stored once."""
+"""The graph store in memory: columns over all graphs, with each topology that graphs share stored once.
+
+Columns of ranges that lie end to end carry a pointer array of one entry more than there are ranges: range k covers the
+entries ``ptr[k]`` to ``ptr[k+1] - 1``.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,19 @@ from ensemble_mtl.data.graph import FloatArray, IntArray, TargetInfo
 
 @dataclass(frozen=True)
 class Topologies:
-    """Distinct sets of sites and edges; a lattice shared by all graphs is one entry.
-
-    Topology ``k`` owns nodes ``node_ptr[k]:node_ptr[k+1]`` and edges
-    ``edge_ptr[k]:edge_ptr[k+1]``.
+    """The K distinct sets of sites and edges; a lattice shared by all graphs is one entry.
 
     Attributes:
-        node_ptr: ``[K + 1]``.
-        edge_ptr: ``[K + 1]``.
+        node_ptr: ``[K + 1]``; topology ``k`` has the nodes ``node_ptr[k]:node_ptr[k+1]``.
+        edge_ptr: ``[K + 1]``; topology ``k`` has the edges ``edge_ptr[k]:edge_ptr[k+1]``.
         edge_index: ``[2, E]``, row 0 the source j, row 1 the target i of a message j -> i;
-            indices are local to the topology; edges sorted by target, then source, then
-            length. Periodic images give several edges of one pair (and i -> i).
+            indices are local to the topology, from 0; edges are sorted by target, then source, then
+            length. Periodic images give several edges of one pair of sites (and edges i -> i).
         edge_length: ``[E]`` in ångström; NaN where the source gave bonds without positions.
-        positions: ``[nodes, 3]`` in ångström; NaN where there are none.
-        cells: ``[K, 3, 3]`` lattice vectors as rows, in ångström; NaN where there is none.
+        positions: ``[nodes, 3]`` in ångström; NaN where the source gave none.
+        cells: ``[K, 3, 3]`` lattice vectors as rows, in ångström; NaN where the source gave none.
         bond_kind: ``[E]`` int16 index into the store's ``bond_kinds``; None where positions made
-            the edges. Given bonds are sorted by target, then source, then kind.
+            the edges. Bonds are sorted by target, then source, then kind.
     """
 
     node_ptr: IntArray
@@ -43,29 +44,29 @@ class Topologies:
         return len(self.node_ptr) - 1
 
     def num_nodes(self, k: int) -> int:
-        """Nodes of topology ``k``."""
+        """Return the number of nodes of topology ``k``."""
         return int(self.node_ptr[k + 1] - self.node_ptr[k])
 
     def edges(self, k: int) -> IntArray:
-        """``[2, E_k]`` edge index of topology ``k``, local node numbers."""
+        """Return the edge index ``[2, E_k]`` of topology ``k``, in its local node numbers."""
         return self.edge_index[:, self.edge_ptr[k] : self.edge_ptr[k + 1]]
 
 
 @dataclass(frozen=True)
 class GraphStore:
-    """All graphs of a data set as columns.
+    """All G graphs of a data set as columns over the graphs, or over all of their N nodes.
 
     Attributes:
         names: ``[G]`` names of the graphs.
-        node_ptr: ``[G + 1]``; graph ``g`` owns nodes ``node_ptr[g]:node_ptr[g+1]``.
+        node_ptr: ``[G + 1]``; graph ``g`` has the nodes ``node_ptr[g]:node_ptr[g+1]``.
         atomic_numbers: ``[N]`` proton numbers.
         topology: ``[G]`` index into ``topologies``.
-        topologies: distinct topologies.
+        topologies: the distinct topologies.
         targets: target name -> ``[G]`` (graph level) or ``[N]`` (node level) float64 in the
             unit of its ``TargetInfo``; NaN is a missing label.
         info: the targets' names, levels and units.
-        sha256: content hash of all columns.
-        provenance: ``source`` (its options), ``notes``, ``skipped``, ``synthetic``.
+        sha256: hash of the content of all columns.
+        provenance: where the data come from: ``source`` (its options), ``notes``, ``skipped``, ``synthetic``.
         bond_kinds: names of the kinds of bonds; empty where positions made the edges.
     """
 
@@ -84,5 +85,9 @@ class GraphStore:
         return len(self.node_ptr) - 1
 
     def target_info(self, name: str) -> TargetInfo:
-        """What is known of the target ``name`` (KeyError if the store lacks it)."""
+        """Return level, unit and description of the target ``name``.
+
+        Raises:
+            KeyError: the store has no such target.
+        """
         return {info.name: info for info in self.info}[name]

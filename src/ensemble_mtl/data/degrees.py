@@ -1,4 +1,4 @@
-"""In-degrees of the training graphs, which degree scalers refer to."""
+"""Numbers of incoming edges per node in the training graphs, to which degree scalers refer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ class DegreeStatistics:
     """Histogram of in-degrees over nodes.
 
     Attributes:
-        histogram: entry d counts the nodes with d incoming edges.
+        histogram: entry d is the number of nodes with d incoming edges.
     """
 
     histogram: tuple[int, ...]
 
     @property
     def mean(self) -> float:
-        """Mean degree."""
+        """Mean degree over all nodes."""
         return sum(d * count for d, count in enumerate(self.histogram)) / sum(self.histogram)
 
     @property
     def mean_log(self) -> float:
-        """Mean of log(degree + 1)."""
+        """Mean of the natural logarithm of degree + 1 over all nodes."""
         return sum(math.log(d + 1) * count for d, count in enumerate(self.histogram)) / sum(self.histogram)
 
 
 def of(store: GraphStore, graphs: IntArray) -> DegreeStatistics:
-    """Degrees of all nodes of ``graphs`` (indices into the store)."""
+    """Return the degree statistics of all nodes of ``graphs``.
+
+    Args:
+        store: the data set.
+        graphs: indices of graphs in it; a graph that is listed twice counts twice.
+    """
+    # each topology's degrees are computed once, and weighted by the number of graphs that use it
     topologies = store.topologies
     uses = np.bincount(store.topology[graphs], minlength=len(topologies))
     first_node = np.repeat(topologies.node_ptr[:-1], np.diff(topologies.edge_ptr))

@@ -1,4 +1,4 @@
-"""The one form in which every source hands over its structures, and what it says of them."""
+"""The form in which every source hands over its structures, and what it says of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """What a source offers to learn.
+    """A property that a source offers to learn.
 
     Attributes:
         name: column name, e.g. ``mixing_enthalpy``.
         level: whether there is one value per graph or one per node.
-        unit: physical unit as printed, e.g. ``Ry``; empty if dimensionless.
+        unit: physical unit as it is printed, e.g. ``Ry``; empty if dimensionless.
         description: one line for reports.
     """
 
@@ -33,10 +33,10 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class Bonds:
-    """Edges that a source knows by itself; a single atom has none.
+    """Edges that a source gives itself, instead of positions; a single atom has none.
 
     Attributes:
-        edge_index: ``[2, E]`` int64, atoms from 0; each bond stands in it in both directions.
+        edge_index: ``[2, E]`` int64, numbers of atoms from 0; each bond is listed in both directions.
         kind: ``[E]`` int64, index into ``SourceData.bond_kinds``, the same in both directions.
     """
 
@@ -51,11 +51,11 @@ class Graph:
     Attributes:
         name: where it came from (file name, row, material id); unique within a source.
         atomic_numbers: ``[num_nodes]`` int64, proton numbers.
-        positions: ``[num_nodes, 3]`` in ångström, or None where bonds are given.
+        positions: ``[num_nodes, 3]`` in ångström, or None where there are bonds.
         targets: target name -> ``[1]`` (graph level) or ``[num_nodes]`` (node level);
             NaN is a missing label.
         cell: ``[3, 3]`` lattice vectors as rows, in ångström, or None.
-        bonds: given instead of positions; edges are then these and no neighbour search is made.
+        bonds: the edges, for a source that gives these instead of positions; no neighbours are searched then.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Graph:
 
 @dataclass(frozen=True)
 class SourceData:
-    """All that a source read.
+    """All structures that a source has read, with their targets.
 
     Attributes:
         graphs: the structures, in a reproducible order.
-        targets: what they carry.
+        targets: the properties that every structure has.
         skipped: ``"where: reason"`` for each record left out under the policy ``skip``.
         synthetic: True where the numbers come from a model and not from nature or
             first principles; every result then says so.
         notes: lines for the report (references used, provenance).
-        bond_kinds: what the kinds of given bonds are called; empty where positions make the edges.
+        bond_kinds: names of the kinds of bonds, to which ``Bonds.kind`` refers; empty where positions make the edges.
     """
 
     graphs: list[Graph]

@@ -1,4 +1,7 @@
-"""Which elements and kinds of bonds have an entry of one-hot features: as listed, or as found in the data."""
+"""Which elements and kinds of bonds have an entry in one-hot features.
+
+The configuration either lists them, or asks for those that occur in the data by the word ``found``.
+"""
 
 from __future__ import annotations
 
@@ -12,47 +15,57 @@ from ensemble_mtl.data.graph import IntArray
 
 
 def elements(store: GraphStore, graph: GraphConfig) -> IntArray | None:
-    """``[F]`` proton numbers of the entries, ascending if found; None if inputs are proton numbers.
+    """Return the proton numbers ``[F]`` of the entries, or None if inputs are proton numbers themselves.
+
+    They are in the order of the list, or ascending if the configuration asks for those that occur.
 
     Raises:
-        DataError: an atom's element is not among those listed.
+        DataError: an atom's element is not in the list.
     """
     if graph.elements is None:
         return None
-    held = np.unique(store.atomic_numbers).astype(np.int64)
+    occurring = np.unique(store.atomic_numbers).astype(np.int64)
     if graph.elements == "found":
-        return held
+        return occurring
     listed = np.array([PROTON_NUMBERS[symbol] for symbol in graph.elements], dtype=np.int64)
-    missing = [SYMBOLS[z - 1] for z in held if z not in listed]
-    if missing:
-        held_too = f"the data hold {', '.join(missing)} besides {list(graph.elements)}"
-        raise DataError(f"graph.elements: {held_too}; add them, or write found")
+    unlisted = [SYMBOLS[z - 1] for z in occurring if z not in listed]
+    if unlisted:
+        raise DataError(
+            f"graph.elements: the data hold {', '.join(unlisted)} besides {list(graph.elements)}; "
+            "add them, or write found"
+        )
     return listed
 
 
 def bonds(store: GraphStore, graph: GraphConfig) -> tuple[str, ...] | None:
-    """Kinds of the entries, in the source's order if found; None if edges have no such features.
+    """Return the names of the kinds of bonds that have entries, or None if edges have no such features.
+
+    They are in the order of the list, or in the source's order if the configuration asks for those that occur.
 
     Raises:
-        DataError: the source gives no bonds, or one of a kind that is not listed.
+        DataError: the source gives no bonds, or one of a kind that is not in the list.
     """
     if graph.bonds is None:
         return None
-    used = store.topologies.bond_kind
-    if used is None:
+    kind_of_edge = store.topologies.bond_kind
+    if kind_of_edge is None:
         raise DataError("graph.bonds: the source gives no bonds; leave it out (model.edge_basis expands lengths)")
-    held = tuple(store.bond_kinds[k] for k in np.unique(used))
+    occurring = tuple(store.bond_kinds[k] for k in np.unique(kind_of_edge))
     if graph.bonds == "found":
-        return held
-    missing = [kind for kind in held if kind not in graph.bonds]
-    if missing:
+        return occurring
+    unlisted = [kind for kind in occurring if kind not in graph.bonds]
+    if unlisted:
         raise DataError(
-            f"graph.bonds: the data hold {', '.join(missing)} besides {list(graph.bonds)}; add them, or write found"
+            f"graph.bonds: the data hold {', '.join(unlisted)} besides {list(graph.bonds)}; add them, or write found"
         )
     return graph.bonds
 
 
 def check(store: GraphStore, graph: GraphConfig) -> None:
-    """Raise DataError unless every atom and bond has its entry."""
+    """Check that every atom and bond of the data has its entry.
+
+    Raises:
+        DataError: an element or a kind of bond is not in the configuration's list.
+    """
     elements(store, graph)
     bonds(store, graph)

@@ -1,3 +1,3 @@
 """Where shards run, one package per launcher."""
 
-NOT_EXTENSIONS = frozenset({"gpus", "rounds", "started"})
+NOT_EXTENSIONS = frozenset({"gpus", "rounds", "run", "started", "stopping"})

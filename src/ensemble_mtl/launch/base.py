@@ -1,18 +1,4 @@
-"""What every launcher offers: a place where shards run.
-
-A launcher is a module with
-
-* ``Options(registry.Options)``;
-* ``num_workers(study, options) -> int``: how many shards run at a time;
-* ``launch(study, shards, options, observe) -> bool``: make every shard run through
-  :func:`ensemble_mtl.worker.shard.attempt`, wherever that is, and pass the workers' events to
-  ``observe``; False if it was asked to stop, or ran out of time, and everything is checkpointed.
-
-One that joins something, such as an MPI job or a Ray cluster, has two functions more:
-
-* ``follow(study, options) -> bool``: called first, in every process, before any data are
-  prepared; True if this one is not the lead and has done its part, which is to serve shards until it is released;
-* ``release(options)``: called by the lead at the end, also after an error.
+"""What every launcher offers: a place where shards run; and what launchers have in common.
 
 Gather needs nothing from a launcher: results are files. A shard whose worker died is given
 to another one up to ``study.config.launch.retries`` times; after that its members are
@@ -29,13 +15,16 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ensemble_mtl.config import registry
 from ensemble_mtl.core.errors import ConfigError
+from ensemble_mtl.core.events import Observe
+from ensemble_mtl.core.runtime.this_process import signals_handled
 from ensemble_mtl.study.plan import Member
 
-Event = dict[str, Any]
-Observe = Callable[[Event], None]
+if TYPE_CHECKING:
+    from ensemble_mtl.study.directory import Study
 
 SCHEDULER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 """Schedulers send them to every process of a job; SIGUSR2 is LSF's, at the time limit."""
@@ -135,12 +124,8 @@ class StopFlag:
 @contextmanager
 def on_stop_signal(handler: Callable[[int, Any], object]) -> Iterator[None]:
     """Let ``handler`` answer the stop signals for a while."""
-    former = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
-    try:
+    with signals_handled(STOP_SIGNALS, handler):
         yield
-    finally:
-        for number, previous in former.items():
-            signal.signal(number, previous)
 
 
 def members_of_part(
@@ -157,3 +142,56 @@ def members_of_part(
     """
     shards = make_shards(members, largest, count, mixed=mixed)
     return [member for shard in shards[number - 1 :: count] for member in shard.members]
+
+
+class Launcher(Protocol):
+    """A module, or a package, with one launcher; its options come from ``launch.launcher``.
+
+    One that joins something, such as an MPI job or a Ray cluster, has ``follow`` and ``release``.
+    """
+
+    Options: type[registry.Options]
+
+    def launch(self, study: Study, shards: Sequence[Shard], options: Any, observe: Observe) -> bool:
+        """Make every shard run through :func:`ensemble_mtl.worker.shard.train_shard`, wherever that is.
+
+        Args:
+            study: prepared.
+            shards: each to be run once.
+            options: the module's ``Options``.
+            observe: is passed the workers' events.
+
+        Returns:
+            False if it was asked to stop, or ran out of time, and everything is checkpointed.
+        """
+
+    def num_workers(self, study: Study, options: Any) -> int:
+        """How many shards run at a time; 1 if left out."""
+
+    def follow(self, study: Study, options: Any) -> bool:
+        """Called first, in every process, before any data are prepared.
+
+        Returns:
+            True if this process is not the lead and has done its part, which is to serve shards until it is released;
+            False, also if left out, if it is the lead.
+        """
+
+    def release(self, options: Any) -> None:
+        """Called by the lead at the end, also after an error; left out, there is nothing to release."""
+
+
+def num_workers(study: Study, options: Any) -> int:
+    """One shard runs at a time."""
+    return 1
+
+
+def follow(study: Study, options: Any) -> bool:
+    """The process is the lead, since there is no other."""
+    return False
+
+
+def release(options: Any) -> None:
+    """Nothing was joined."""
+
+
+FAMILY = registry.Family[Launcher]("launch", Launcher, num_workers=num_workers, follow=follow, release=release)

@@ -1,4 +1,4 @@
-"""Which GPU a process of a host takes; found without loading torch, which then sees only that one."""
+"""Which GPU a process of a host takes. Torch is not loaded for that, so that it sees only this one afterwards."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def gpus_of_host() -> list[str]:
     """
     if importlib.metadata.version("torch").endswith("+cpu"):
         return []
-    found = list(DEV.glob("nvidia[0-9]*"))
-    if not found and (DEV / "kfd").exists():  # AMD's compute driver
-        found = list(DEV.glob("dri/renderD*"))
-    return [str(number) for number, _ in enumerate(found)]
+    devices = list(DEV.glob("nvidia[0-9]*"))
+    if not devices and (DEV / "kfd").exists():  # AMD's compute driver
+        devices = list(DEV.glob("dri/renderD*"))
+    return [str(number) for number, _ in enumerate(devices)]
 
 
 def usable(environment: Mapping[str, str], host: Sequence[str]) -> tuple[str, list[str]]:

@@ -1,4 +1,4 @@
-"""What the environment tells of how many processes were started together, and which one this is."""
+"""What the environment says of how many processes were started together, and which of them this is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE", "SLURM_STEP_N
 LOCAL_RANKS = (
     "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID", "JSM_NAMESPACE_LOCAL_RANK", "SLURM_LOCALID",
 )  # fmt: skip
-"""Likewise for the processes of one host."""
+"""Variables in which launchers number the processes of a host."""
 
 
 def number_in(environment: Mapping[str, str], names: tuple[str, ...]) -> int | None:

@@ -1,7 +1,7 @@
-"""All parameters of a stack in one matrix ``[M, P]``, seen as named tensors ``[M, …]``.
+"""All parameters of a stack in one matrix ``[M, P]``, of which named tensors ``[M, …]`` are views.
 
-One flat leaf makes an optimiser step a handful of elementwise operations, a checkpoint
-one tensor, and the shared parameters the vector space on which the Hessian acts.
+With one flat matrix, an optimiser step is a handful of elementwise operations, a checkpoint is one tensor, and the
+columns of the shared parameters are the vector space on which the Hessian acts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ class Layout:
 
     Args:
         specs: name -> spec; shared parameters must come first.
+
+    Attributes:
+        specs: the same.
+        sizes: number of elements of each tensor.
+        size: P, the number of elements of all tensors.
+        num_shared: number of shared parameters, which are the first ones.
+        num_tasks: number of tasks that have a head.
     """
 
     def __init__(self, specs: Specs) -> None:
@@ -49,7 +56,7 @@ class Layout:
         return {name: piece.view(flat.shape[0], *spec.shape) for (name, spec), piece in named}
 
     def columns(self, part: Layout) -> Tensor:
-        """``[P']`` where in this vector the tensors of ``part`` stand, which have the same names."""
+        """``[P']`` the places in this vector of the P' elements of ``part``, a layout of some of the same tensors."""
         starts = dict(zip(self.specs, itertools.accumulate(self.sizes, initial=0), strict=False))
         ranges = [torch.arange(starts[name], starts[name] + spec.size) for name, spec in part.specs.items()]
         return torch.cat(ranges)
@@ -57,21 +64,22 @@ class Layout:
     def initial(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """``[M, P]`` initial values, row m drawn from ``seeds[m]`` alone.
 
-        Every tensor has a stream of its own, named by seed and parameter: members of one
-        seed start from the same trunk whatever their subset, which is what pairs them.
+        Every tensor has its own random stream, named by seed and parameter. So members of one seed start from the same
+        trunk whatever their subset, and can be compared as pairs.
         """
-        none = torch.zeros(0, dtype=torch.float64)  # a trunk may have no running statistics
-        rows = [torch.cat([none, *(_draw(name, spec, seed) for name, spec in self.specs.items())]) for seed in seeds]
+        empty = torch.zeros(0, dtype=torch.float64)  # a trunk may have no running statistics
+        rows = [torch.cat([empty, *(_draw(name, spec, seed) for name, spec in self.specs.items())]) for seed in seeds]
         return torch.stack(rows).to(dtype)
 
 
 def stream_seed(*parts: object) -> int:
-    """A 63-bit seed from the parts' text: independent streams with no state to carry."""
+    """A 63-bit seed that is a hash of the text of ``parts``: different names give independent random streams."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _draw(name: str, spec: ParameterSpec, seed: int) -> Tensor:
+    """``[size]`` initial values of one tensor, float64."""
     if spec.kind == "constant":
         return torch.full((spec.size,), spec.value, dtype=torch.float64)
     generator = torch.Generator().manual_seed(stream_seed("init", seed, name))

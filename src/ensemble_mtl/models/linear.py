@@ -1,4 +1,4 @@
-"""Linear maps of stacks: each member has a weight of its own."""
+"""Linear maps of stacks, in which each member has its own weight."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ def apply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     members, fan_out, fan_in = weight.shape
     rows = x.reshape(x.shape[0], -1, fan_in)
     if min(rows.shape[1], fan_out, fan_in) > 1 and bias is not None:
-        found = bias[:, None].baddbmm(rows.expand(members, -1, -1), weight.mT)
+        out = bias[:, None].baddbmm(rows.expand(members, -1, -1), weight.mT)
     else:
-        found = _with_vectors(rows, weight)
-        found = found if bias is None else found + bias[:, None]
-    return found.reshape(members, *x.shape[1:-1], fan_out)
+        out = _product(rows, weight)
+        out = out if bias is None else out + bias[:, None]
+    return out.reshape(members, *x.shape[1:-1], fan_out)
 
 
-def _with_vectors(rows: Tensor, weight: Tensor) -> Tensor:
-    """The product, written out where that is quicker than :func:`product`, and as safe."""
+def _product(rows: Tensor, weight: Tensor) -> Tensor:
+    """``rows_m W_mᵀ``, rounded the same for a member in a stack of any size.
+
+    Where W has a single row or column it is an elementwise product or a sum, which is quicker than :func:`product`.
+    """
     if weight.shape[2] == 1:
         return rows * weight.mT
     if weight.shape[1] == 1:
@@ -42,5 +45,5 @@ def _with_vectors(rows: Tensor, weight: Tensor) -> Tensor:
 
 
 def named(x: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
-    """:func:`apply` with ``name.weight`` and, if there is one, ``name.bias``."""
+    """:func:`apply` with the parameters ``<name>.weight`` and, if there is one, ``<name>.bias``."""
     return apply(x, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))

@@ -1,7 +1,7 @@
-"""The same architecture as a plain PyG module, for whoever wants one member and no stack.
+"""One member as a plain PyG module, for use without stacks; tests and benchmarks compare with it.
 
-Its parameter names are those of the stack, so a member's row of the flat matrix loads as
-a ``state_dict``; tests and benchmarks compare with it.
+Its parameters have the names that they have in the stack, so that a member's row of the flat matrix can be loaded as a
+``state_dict``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Pooling = Literal["mean", "sum"]
 
 
 class ReferenceModel(nn.Module):
-    """One member, built from PyG's and torch's own layers; see :func:`reference_model`."""
+    """One member, built from the layers of PyG and torch; made by :func:`reference_model`."""
 
     def __init__(
         self, spec: ModelSpec, degrees: DegreeStatistics, node_tasks: frozenset[str], pooling: Pooling
@@ -32,8 +32,8 @@ class ReferenceModel(nn.Module):
         super().__init__()
         self.node_tasks, self.activation = node_tasks, getattr(torch, spec.trunk.ACTIVATION)
         self.pool = global_mean_pool if pooling == "mean" else global_add_pool
-        self.trunk = spec.trunk.reference(spec.in_features, spec.edge_features, spec.config, degrees)
-        sizes = (spec.config.width, *spec.config.heads, 1)
+        self.trunk = spec.trunk.reference(spec.in_features, spec.edge_features, spec.config.trunk, degrees)
+        sizes = (spec.config.trunk.width, *spec.config.heads, 1)
         self.heads = nn.ModuleDict(
             {task: nn.ModuleList([nn.Linear(*pair) for pair in itertools.pairwise(sizes)]) for task in spec.tasks}
         )
@@ -59,14 +59,15 @@ def reference_model(
     pooling: Pooling,
     dtype: torch.dtype = torch.float32,
 ) -> ReferenceModel:
-    """The plain PyG model of the same function as a member of a stack.
+    """The plain PyG model that computes the same function as a member of a stack.
 
     Args:
         spec: sizes and options.
         degrees: in-degrees of the training graphs.
         node_tasks: tasks predicted per node.
-        pooling: how node features become graph features, where the trunk has none of its own.
-        dtype: of weights and constants; a module cast later keeps constants rounded before.
+        pooling: how graph features are made from node features, if the trunk makes none.
+        dtype: floating type of weights and constants. A module that is cast afterwards keeps constants that were
+            rounded before.
 
     Returns:
         a module whose ``forward`` takes a PyG ``Batch`` with normalised inputs.
@@ -81,11 +82,11 @@ def member_state_dict(
     """One member's ``state_dict`` for :func:`reference_model`, copied out of its stack.
 
     Args:
-        layout: where parameters stand.
-        buffers_layout: where running statistics stand.
-        parameters: ``[M, P]``.
-        buffers: ``[M, Q]``.
-        row: which member.
+        layout: where in a row the parameters stand.
+        buffers_layout: where in a row the running statistics stand.
+        parameters: ``[M, P]`` parameters of the stack.
+        buffers: ``[M, Q]`` running statistics of the stack.
+        row: number of the member in its stack.
 
     Returns:
         name -> tensor without the member axis. ``num_batches_tracked`` is 0: stacks do not
@@ -100,6 +101,7 @@ def member_state_dict(
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Tensors that are made inside have this floating type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -1,4 +1,4 @@
-"""The curvature of one member as tables: one per task, and one of its pairs of tasks."""
+"""Tables of one member's curvature: one per task, and one of its pairs of tasks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ONE_RUN = "1 run, so of unknown error; probes.lanczos_starts: 3 tells it"
 
 
 def tables(probes: Sequence[ProbeResult], subset: Subset) -> list[Table]:
-    """Of all ``probes``, which are of one member and epoch, and of the tasks of its ``subset``."""
-    found = [of_task(probe, subset) for probe in probes]
-    return [*found, of_pairs(probes)] if len(probes) > 1 else found
+    """The tables of the ``probes`` of one member at one epoch, one probe per task of its ``subset``."""
+    of_tasks = [of_task(probe, subset) for probe in probes]
+    return [*of_tasks, of_pairs(probes)] if len(probes) > 1 else of_tasks
 
 
 def of_task(probe: ProbeResult, subset: Subset) -> Table:
-    """Everything that was measured of one task."""
+    """The table of all measurements of one task in a member of ``subset``."""
     runs = len(probe.frobenius_runs)
     rows = [
         _row("loss", probe.loss),
@@ -46,14 +46,14 @@ def of_task(probe: ProbeResult, subset: Subset) -> Table:
 
 
 def of_pairs(probes: Sequence[ProbeResult]) -> Table:
-    """How much each two tasks are alike."""
+    """The table of the measures of similarity of each two tasks."""
     measures = ("gradient_cosine", "wasserstein", "energy_wasserstein", "outlier_wasserstein", "eigenvector_overlap")
     rows = tuple(
         (
-            Cell(f"{one.task}, {other.task}"),
-            *(_measure(one.pairs[other.task], name) for name in measures),
+            Cell(f"{first.task}, {second.task}"),
+            *(_measure(first.pairs[second.task], name) for name in measures),
         )
-        for one, other in itertools.combinations(probes, 2)
+        for first, second in itertools.combinations(probes, 2)
     )
     caption = (
         "W1: Wasserstein-1 distance of the spectra, ± standard error over Lanczos runs; energy-weighted: of their "
@@ -65,11 +65,13 @@ def of_pairs(probes: Sequence[ProbeResult]) -> Table:
 
 
 def _row(name: str, value: float, error: float = math.nan, note: str = "") -> tuple[Cell, Cell, Cell]:
-    known = math.isfinite(error)
-    return Cell(name), Cell(_number(value)), Cell(scientific(error) if known else ABSENT if note else "", note=note)
+    """A row with a value, its error and a note on the error; an undefined error is a dash if it has a note."""
+    error_text = scientific(error) if math.isfinite(error) else ABSENT if note else ""
+    return Cell(name), Cell(_number(value)), Cell(error_text, note=note)
 
 
 def _measure(pair: dict[str, float], name: str) -> Cell:
+    """The measure ``name`` of a pair of tasks, with its standard error if it has one."""
     error = pair.get(f"{name}_sem", math.nan)
     return Cell(_number(pair[name]) + (f" ± {scientific(error)}" if math.isfinite(error) else ""))
 

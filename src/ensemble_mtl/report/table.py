@@ -1,4 +1,7 @@
-"""One structure for every table, and its forms: terminal and Markdown (the page has its own template)."""
+"""The structure of every table, its forms for a terminal and for Markdown, and how numbers are written in it.
+
+The page has its own template, ``report.html``.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ class Table:
     """A table with its caption; the first column names the row.
 
     Attributes:
-        title: what it shows.
-        caption: how its numbers and their errors are meant.
-        header: one entry per column.
-        rows: as many cells as the header has entries.
+        title: the heading above the table.
+        caption: a text below it that explains its numbers and their errors.
+        header: the heading of each column.
+        rows: the cells of each row, as many as there are columns.
     """
 
     title: str
@@ -54,22 +57,22 @@ def to_markdown(table: Table) -> str:
 
 
 def to_rich(table: Table) -> Group:
-    """The table for a terminal; texts are literal, so brackets in labels style nothing."""
+    """The table for a terminal; brackets in a text are shown as they are, and not read as rich's markup."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, entry in enumerate(table.header):
-        shown.add_column(Text(entry), justify="right" if index else "left", no_wrap=not index)
+        grid.add_column(Text(entry), justify="right" if index else "left", no_wrap=not index)
     for row in table.rows:
         texts = []
         for cell in row:
             text = Text(cell.text, "bold" if cell.best else "")
             texts.append(text.append(f" {cell.note}", "dim not bold") if cell.note else text)
-        shown.add_row(*texts)
-    return Group(Text(table.title, "bold"), shown, Text(table.caption, "dim"), Text())
+        grid.add_row(*texts)
+    return Group(Text(table.title, "bold"), grid, Text(table.caption, "dim"), Text())
 
 
 def show(tables: Iterable[Table]) -> None:
@@ -81,21 +84,23 @@ def show(tables: Iterable[Table]) -> None:
         console.print(to_rich(table))
 
 
-def scientific(value: float, digits: int = 3) -> str:
-    """``7.54e-3``: significant digits, and no zeros in the exponent."""
+def scientific(value: float | None, digits: int = 3) -> str:
+    """The value with ``digits`` significant digits and a power of ten without leading zeros, such as ``7.54e-3``."""
+    if value is None:
+        return ABSENT
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:
-    """``7.54e-3 ± 8.70e-4``, the form of Table 1; the mean alone if it has no deviation."""
+    """Mean and deviation in the form of Table 1, ``7.54e-3 ± 8.70e-4``; the mean alone if it has no deviation."""
     if mean is None:
         return ABSENT
     return scientific(mean) if std is None else f"{scientific(mean)} ± {scientific(std)}"
 
 
 def readable(mean: float | None, std: float | None) -> str:
-    """``0.1234 ± 0.0056``: as many decimals as the deviation supports, if that stays short."""
+    """Mean and deviation such as ``0.1234 ± 0.0056``: two digits of the deviation, or powers of ten if that is long."""
     if mean is None:
         return ABSENT
     size = max(abs(mean), abs(std or 0.0))
@@ -106,21 +111,31 @@ def readable(mean: float | None, std: float | None) -> str:
     return f"{mean:.{decimals}f}" if std is None else f"{mean:.{decimals}f} ± {std:.{decimals}f}"
 
 
-def percent_interval(interval: list[float] | None) -> str:
-    """``−41 … −29 %``."""
+def percent_interval(interval: tuple[float, float] | None) -> str:
+    """An interval in per cent, such as ``−41 … −29 %``; a dash for None."""
     return ABSENT if interval is None else f"{signed(interval[0])} … {signed(interval[1])} %"
 
 
 def seconds(value: float | None, std: float | None = None) -> str:
-    """``3.2 ± 0.4 s``, ``2.05 ± 0.10 h``: a duration in the unit that suits its size."""
+    """A duration in s, min or h, whichever suits its size, such as ``3.2 ± 0.4 s`` or ``2.05 ± 0.10 h``."""
     if value is None:
         return ABSENT
     unit, size = ("h", 3600.0) if value >= 7200 else ("min", 60.0) if value >= 300 else ("s", 1.0)
     return f"{readable(value / size, None if std is None else std / size)} {unit}"
 
 
+def fixed(value: float, decimals: int) -> str:
+    """The value with so many ``decimals``, and a minus sign in place of a hyphen."""
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def signed_percent(value: float | None) -> str:
+    """A change in per cent, such as ``−35 %``; a dash for None."""
+    return ABSENT if value is None else f"{signed(value)} %"
+
+
 def signed(value: float | None, digits: int = 2) -> str:
-    """``−35``, ``+0.62``: significant digits with a true sign."""
+    """The value with its sign and so many significant ``digits``, such as ``−35`` or ``+0.62``; a dash for None."""
     if value is None:
         return ABSENT
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
@@ -129,7 +144,7 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """``0.031``, ``0.0498``: never rounded to the other side of 0.05; below a thousandth only that it is so."""
+    """A p-value such as ``0.031`` or ``< 0.001``, with enough digits not to be rounded to the other side of 0.05."""
     if value is None:
         return ABSENT
     if value < 1e-3:
@@ -148,7 +163,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """The text on one line, escaped so that Markdown shows it as it is."""
     for mark in ("\\", "`", "*", "_", "|", "<", "[", "]"):
         text = text.replace(mark, "&lt;" if mark == "<" else f"\\{mark}")
     return " ".join(text.split())

@@ -1,11 +1,15 @@
-"""The answer in plain words: for each task, with whom should it be learned?"""
+"""The study's answer in plain words: together with which tasks should each task be learned?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from ensemble_mtl.report.table import p_value, percent_interval, signed
+from ensemble_mtl.analysis.comparison import Comparison, Verdict
+from ensemble_mtl.analysis.summary import Summary
+from ensemble_mtl.analysis.summary_rows import ComparisonRow
+from ensemble_mtl.report.table import p_value, percent_interval, signed_percent
 from ensemble_mtl.report.tables import fractions
 from ensemble_mtl.study.plan import label
 
@@ -17,10 +21,10 @@ class Headline:
     """The verdict on one task.
 
     Attributes:
-        task: its name.
-        tone: what colours it.
+        task: the name of the task.
+        tone: the kind of verdict, which gives it its colour on the page.
         text: the verdict, in a few words.
-        detail: numbers behind it.
+        detail: the numbers that it rests on.
     """
 
     task: str
@@ -29,68 +33,78 @@ class Headline:
     detail: str
 
 
-def headlines(summary: dict[str, Any]) -> list[Headline]:
+def headlines(summary: Summary) -> list[Headline]:
     """One verdict per task, at the largest training fraction."""
-    return [_headline(summary, task) for task in summary["tasks"]]
+    return [_headline(summary, task) for task in summary.tasks]
 
 
-def _headline(summary: dict[str, Any], task: str) -> Headline:
+def _headline(summary: Summary, task: str) -> Headline:
     full = fractions(summary)[0]
-    rows = [row for row in summary["gains"] if row["task"] == task and row["fraction"] == full]
+    rows = [row for row in summary.comparisons if row.task == task and row.fraction == full]
     if not rows:
         return Headline(task, "open", "not compared", "The study trains it either only alone or only together.")
-    gaining, losing, few = (_sorted(rows, verdict) for verdict in ("gains", "loses", "too few seeds"))
+    gaining, losing, undecided = _sorted(rows, "gains"), _sorted(rows, "loses"), _sorted(rows, "too few seeds")
     if gaining:
-        others = f"; but loses with {_partners_of(losing, task)}" if losing else ""
+        losses = f"; but loses with {_partners_of(losing, task)}" if losing else ""
         best = gaining[0]
         return Headline(
-            task, "mixed" if losing else "gains", f"gains from {_partners(best, task)}{others}", _numbers(best)
+            task, "mixed" if losing else "gains", f"gains from {_partners(best, task)}{losses}", _numbers(best)
         )
     if losing:
         neutral = len(rows) > len(losing)
         text = f"loses with {_partners_of(losing, task)}" if neutral else "better alone"
         return Headline(task, "loses", text, _numbers(losing[0]))
-    if few:
-        return Headline(task, "open", "too few seeds to say", _few(summary, few))
-    largest = max(rows, key=lambda row: abs(row["percent"] or 0.0))
+    if undecided:
+        return Headline(task, "open", "too few seeds to say", _undecided_detail(summary, undecided))
+    largest = max(rows, key=_change)
     return Headline(task, "open", "no evidence that partners matter", f"Largest change: {_numbers(largest)}")
 
 
-def _sorted(rows: list[dict[str, Any]], verdict: str) -> list[dict[str, Any]]:
-    """Rows of the verdict, the clearest change first."""
-    chosen = [row for row in rows if row["verdict"] == verdict]
-    return sorted(chosen, key=lambda row: -abs(row["percent"] or 0.0))
+def _change(row: ComparisonRow) -> float:
+    """The size of the change of the error, in per cent; 0 if it is undefined."""
+    return abs(row.against_alone.percent or 0.0)
 
 
-def _partners(row: dict[str, Any], task: str) -> str:
-    partners = [name for name in row["subset"] if name != task]
+def _sorted(rows: Sequence[ComparisonRow], verdict: Verdict) -> list[ComparisonRow]:
+    """The rows with this ``verdict``, the largest change first."""
+    chosen = [row for row in rows if row.against_alone.verdict == verdict]
+    return sorted(chosen, key=_change, reverse=True)
+
+
+def _partners(row: ComparisonRow, task: str) -> str:
+    """The tasks that are learned together with ``task``, such as ``C + M``."""
+    partners = [name for name in row.subset if name != task]
     return " + ".join(partners)
 
 
-def _partners_of(rows: list[dict[str, Any]], task: str) -> str:
+def _partners_of(rows: Sequence[ComparisonRow], task: str) -> str:
     return " or with ".join(_partners(row, task) for row in rows)
 
 
-def _numbers(row: dict[str, Any]) -> str:
-    change = "no number" if row["percent"] is None else f"{signed(row['percent'])} %"
-    interval = percent_interval(row["percent_ci95"])
+def _numbers(row: ComparisonRow) -> str:
+    comparison = row.against_alone
+    change = "no number" if comparison.percent is None else signed_percent(comparison.percent)
+    interval = percent_interval(comparison.percent_ci95)
     return (
-        f"{change} test RMSE in {label(row['subset'])} against alone "
-        f"(95 % interval {interval}; Holm-corrected p {_equation(row['p_holm'])}; {row['units']} {_unit(row)})"
+        f"{change} test RMSE in {label(row.subset)} against alone (95 % interval {interval}; "
+        f"Holm-corrected p {_equation(comparison.p_holm)}; {comparison.units} {_units(comparison)})"
     )
 
 
-def _unit(row: dict[str, Any]) -> str:
-    return "splits" if row["variance"].startswith("seeds and splits") else "paired seeds"
+def _units(comparison: Comparison) -> str:
+    return "splits" if comparison.unit == "split" else "paired seeds"
 
 
 def _equation(p: float | None) -> str:
+    """The right side of a sentence about p, such as ``= 0.031`` or ``< 0.001``."""
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
 
 
-def _few(summary: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    most = max(row["units"] for row in rows)
-    shown = [f"{label(row['subset'])} {signed(row['percent'])} %" for row in rows if row["percent"] is not None]
-    seen = f" So far: {', '.join(shown)}." if shown else ""
-    return f"{most} matched; a verdict needs {summary['confidence']['min_units']}.{seen}"
+def _undecided_detail(summary: Summary, rows: Sequence[ComparisonRow]) -> str:
+    """How many units there are and how many a verdict needs, with the changes so far."""
+    units = max(row.against_alone.units for row in rows)
+    changes = [(row.subset, row.against_alone.percent) for row in rows]
+    texts = [f"{label(subset)} {signed_percent(percent)}" for subset, percent in changes if percent is not None]
+    so_far = f" So far: {', '.join(texts)}." if texts else ""
+    return f"{units} matched; a verdict needs {summary.conventions.min_units}.{so_far}"

@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ensemble_mtl.analysis.summary import Summary
+from ensemble_mtl.analysis.summary_rows import WeightingEffect
+from ensemble_mtl.report.row_names import member_count, task_row_name
+from ensemble_mtl.report.table import (
+    ABSENT,
+    Cell,
+    Table,
+    p_value,
+    percent_interval,
+    plus_minus,
+    seconds,
+    signed_percent,
+)
 
-from ensemble_mtl.report.table import Cell, Table, p_value, percent_interval, plus_minus, seconds, signed
-from ensemble_mtl.study.plan import label
 
-Row = dict[str, Any]
-
-
-def effects(summary: dict[str, Any]) -> Table:
-    """Every weighting against the first, task by task; without rows where only one was used."""
-    # a summary from before there were weightings has none
-    found: list[Row] = summary.get("weighting_effects", [])
-    best = {_key(row): row for row in sorted(found, key=lambda row: -(row["mean"] or float("inf")))}
-    rows = tuple(_cells(summary, row, row is best[_key(row)] and row["mean"] is not None) for row in found)
-    first = summary["weightings"][0] if found else ""
-    covers = "; ".join(sorted({row["variance"] for row in found if row["variance"]}))
+def effects(summary: Summary) -> Table:
+    """The test errors under every weighting against those under the first; no rows where the study has only one."""
+    effects = summary.weighting_effects
+    best = {_key(row): row for row in sorted(effects, key=lambda row: -(row.error.mean or float("inf")))}
+    rows = tuple(_cells(summary, row, row is best[_key(row)] and row.error.mean is not None) for row in effects)
+    first = summary.weightings[0]
+    covers = "; ".join(sorted({row.against_first.variance for row in effects if row.against_first}))
     caption = (
         f"Test RMSE in scaled units, mean ± sample standard deviation; bold: lowest mean of the task. Change: against "
         f"{first}, matched by seed and split; negative: the task gains. Paired t-test, Holm-corrected over this table. "
         f"The interval covers {covers}. Time: training seconds per epoch and member, relative to those of {first}."
     )
-    if any(row["members"] != row["planned"] for row in found):
+    if any(row.error.members != row.planned for row in effects):
         caption += " (k/n): k of n planned members are in."
-    if any(row["relative_seconds"] is not None and not row["comparable"] for row in found):
+    if any(row.relative_seconds is not None and not row.same_conditions for row in effects):
         caption += " Not like for like: timed on different devices, or in stacks of different sizes."
     header = ("Task", "Weighting", "Test RMSE", "Change", "95 % interval", "p, Holm", "Verdict", "s/epoch", "Time")
     return Table("Weightings of the tasks", caption, header, rows)
 
 
-def _key(row: Row) -> tuple[object, ...]:
-    return (*row["subset"], row["fraction"], row["task"])
+def _key(row: WeightingEffect) -> tuple[object, ...]:
+    return row.subset, row.fraction, row.task
 
 
-def _cells(summary: dict[str, Any], row: Row, best: bool) -> tuple[Cell, ...]:
-    share = "" if len(summary["fractions"]) == 1 else f" at {row['fraction']:.0%}"
-    count = "" if row["members"] == row["planned"] else f"({row['members']}/{row['planned']})"
-    time = Cell() if row["relative_seconds"] is None else Cell(f"{row['relative_seconds']:.2f}×", note=_timed(row))
+def _cells(summary: Summary, row: WeightingEffect, best: bool) -> tuple[Cell, ...]:
+    time = Cell() if row.relative_seconds is None else Cell(f"{row.relative_seconds:.2f}×", note=_timed(row))
+    comparison = row.against_first
+    verdict = comparison.verdict if comparison else ABSENT
     return (
-        Cell(f"{row['task']} in {label(row['subset'])}{share}"),
-        Cell(row["weighting"]),
-        Cell(plus_minus(row["mean"], row["std"]), best, count),
-        Cell("–" if row["percent"] is None else f"{signed(row['percent'])} %"),
-        Cell(percent_interval(row["percent_ci95"])),
-        Cell("–" if row["p_holm"] is None else p_value(row["p_holm"])),
-        Cell(row["verdict"] or "–", best=row["verdict"] in ("gains", "loses")),
-        Cell(seconds(row["seconds_per_epoch"])),
+        Cell(task_row_name(summary, row)),
+        Cell(row.weighting),
+        Cell(plus_minus(row.error.mean, row.error.std), best, member_count(row.error.members, row.planned)),
+        Cell(signed_percent(comparison.percent if comparison else None)),
+        Cell(percent_interval(comparison.percent_ci95 if comparison else None)),
+        Cell(p_value(comparison.p_holm if comparison else None)),
+        Cell(verdict, best=verdict in ("gains", "loses")),
+        Cell(seconds(row.seconds_per_epoch)),
         time,
     )
 
 
-def _timed(row: Row) -> str:
-    return "" if row["comparable"] else "(not like for like)"
+def _timed(row: WeightingEffect) -> str:
+    return "" if row.same_conditions else "(not like for like)"

@@ -1,38 +1,55 @@
-"""What every reproduction offers.
+"""The interface of the reproductions of published examples.
 
-* ``Options(registry.Options)`` — each field becomes an option of the command line, with its ``description`` as help;
-* ``SUMMARY`` — one line, what it reproduces;
-* ``compute(options) -> Reproduced``.
-
-Its file is named as it is called, with ``_`` for ``-``, and loads nothing heavy before it computes.
+A reproduction has the name of its file, with ``-`` for ``_``. It imports no large library before it computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ensemble_mtl.config import registry
 from ensemble_mtl.report.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ensemble_mtl.analysis.json_model import JsonModel
+
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What came of it.
+    """The outcome of a reproduction.
 
     Attributes:
-        agrees: whether it is what is known, within the error that its module states.
-        verdict: one sentence.
-        tables: what is known beside what was found.
-        record: all numbers, as JSON values.
-        figure: the published figure, drawn anew.
+        agrees: whether the computed numbers are the expected ones, within the error that the module states.
+        verdict: a sentence that says how well they agree.
+        tables: the computed numbers beside the expected ones.
+        record: all numbers, as they are written to ``NAME.json``.
+        figure: the published figure, drawn from the computed numbers.
     """
 
     agrees: bool
     verdict: str
     tables: tuple[Table, ...]
-    record: Mapping[str, Any]
+    record: JsonModel
     figure: Figure
+
+
+class Reproduction(Protocol):
+    """A module with one published example."""
+
+    Options: type[registry.Options]
+    """Each field becomes an option of the command line, with its ``description`` as help."""
+    SUMMARY: str
+    """One line that says what is reproduced."""
+
+    def compute(self, options: Any) -> Reproduced:
+        """Compute the example with this project's code, and compare it with the published or exact numbers.
+
+        Args:
+            options: an instance of the module's ``Options``.
+        """
+
+
+FAMILY = registry.Family[Reproduction]("reproduce", Reproduction)

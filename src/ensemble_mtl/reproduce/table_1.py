@@ -1,33 +1,39 @@
 """Lupo Pasini 2022, Table 1: test RMSE of seven ensembles on FePt, beside those of a study.
 
-Means and deviations are over 12 seeds on one split, there as here, and the two splits differ. A cell agrees if Welch's
-t-test, Holm-corrected over the cells, finds no difference; it knows the variance of seeds alone, so it is strict.
+Both in the paper and in the study, means and deviations are over 12 seeds on one split, but the two splits differ. A
+cell agrees if Welch's t-test, Holm-corrected over the cells, finds no difference. The test takes only the variation
+between seeds into account and not that between splits, so it is strict.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ensemble_mtl.config import registry
-from ensemble_mtl.core.errors import StudyError
+from ensemble_mtl.core.errors import IncompleteStudyError, StudyError
 from ensemble_mtl.core.lazy import lazy_import
-from ensemble_mtl.report.table import ABSENT, Cell, Table, percent_interval, plus_minus, signed
+from ensemble_mtl.report.table import ABSENT, Cell, Table, percent_interval, plus_minus, signed_percent
 from ensemble_mtl.reproduce.base import Reproduced
 
 if TYPE_CHECKING:
-    from ensemble_mtl.analysis import statistics
-    from ensemble_mtl.analysis.statistics import Spread
-    from ensemble_mtl.report import inputs
+    from ensemble_mtl.analysis import multiple_tests, statistics, summary_file
+    from ensemble_mtl.analysis.comparison import Verdict
+    from ensemble_mtl.analysis.statistics import RelativeDifference, Spread
+    from ensemble_mtl.analysis.summary import Summary
+    from ensemble_mtl.report import inputs, records
     from ensemble_mtl.report.figures import table_1 as _figure
+    from ensemble_mtl.study.plan import Subset
 else:
+    multiple_tests = lazy_import("ensemble_mtl.analysis.multiple_tests")
     statistics = lazy_import("ensemble_mtl.analysis.statistics")
+    summary_file = lazy_import("ensemble_mtl.analysis.summary_file")
     inputs = lazy_import("ensemble_mtl.report.inputs")
+    records = lazy_import("ensemble_mtl.report.records")
     _figure = lazy_import("ensemble_mtl.report.figures.table_1")
 
 SUMMARY = "Lupo Pasini 2022, Table 1: test errors of a gathered FePt study beside the published ones."
@@ -43,186 +49,196 @@ PUBLISHED = {
     "M": {"M": (8.77e-3, 3.18e-4)},
 }
 """Mean and sample standard deviation over :data:`MEMBERS` seeds, in units of the target's range over all graphs."""
-NORMALIZED = {"method": "minmax", "fit_on": "all"}
+METHOD, FIT_ON = "minmax", "all"
+"""The scaling of the paper's targets, in the words of the configuration's section ``normalize``."""
 
-Row = dict[str, Any]
+Place = tuple[str, str]
+"""A cell of the table: subset and task, in the letters of the table."""
 
 
 class Options(registry.Options):
-    """Which study."""
+    """The study that is compared with the table."""
 
     name: Literal["table_1"] = "table_1"
-    study: Path = Field(description="Directory of the study, gathered.")
+    study: Path = Field(description="Directory of the study, which must have been gathered.")
 
 
 def compute(options: Options) -> Reproduced:
     """Compare the study's ``summary.json`` with the table.
 
     Raises:
-        StudyError: there is none, or it is of other tasks or units.
+        StudyError: there is no summary, or it is of other tasks, data or units than the table.
+        StoreError: the summary is damaged, or of another version.
     """
     path = options.study / "summary.json"
     try:
-        summary = json.loads(path.read_text())
-        _require_likeness(summary, path)
-        rows = compare(_errors(summary))
-        epochs, names = _epochs(summary), {letter: task for task, letter in _letters(summary).items()}
-    except OSError as error:
-        text = f"{path}: {error.strerror}; gather the study first: ensemble-mtl gather CONFIG --out {options.study}"
+        summary = summary_file.load(path)
+    except IncompleteStudyError:
+        text = f"{path}: no summary yet; gather the study first: ensemble-mtl gather CONFIG --out {options.study}"
         raise StudyError(text) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{path}: no summary of a study ({error!r}); gather the study anew") from None
-    known = [row for row in rows if row["agrees"] is not None]
-    alike = sum(row["agrees"] for row in known)
-    effects = [row for row in rows if row["published_effect"] and row["effect"]]
-    same = sum(row["published_effect"]["verdict"] == row["effect"]["verdict"] for row in effects)
-    agrees = alike == len(rows)
-    record = {
-        "name": options.name,
-        "study": summary["study"],
-        "agrees": agrees,
-        "complete": summary["complete"],
-        "graphs": summary["data"]["graphs"],
-        "epochs": epochs,
-        "cells": [
-            {**row, "study_subset": [names[task] for task in row["subset"]], "study_task": names[row["task"]]}
-            for row in rows
-        ],
-    }
+    _require_same_kind(summary, path)
+    cells = compare(_errors(summary), {letter: task for task, letter in _letters(summary).items()})
+    compared = sum(cell.agrees is not None for cell in cells)
+    agreeing = sum(cell.agrees is True for cell in cells)
+    effects = [(cell.published_effect, cell.effect) for cell in cells if cell.published_effect and cell.effect]
+    same_verdicts = sum(published.verdict == effect.verdict for published, effect in effects)
+    record = records.Table1Record(
+        name=options.name,
+        study=summary.study,
+        agrees=agreeing == len(cells),
+        complete=summary.complete,
+        graphs=summary.data.graphs,
+        epochs=_epochs(summary),
+        cells=cells,
+    )
     return Reproduced(
-        agrees=agrees,
+        agrees=record.agrees,
         verdict=(
-            f"{alike} of {len(known)} test errors are as published within the error of the seeds, and "
-            f"{same} of {len(effects)} effects of learning together"
+            f"{agreeing} of {compared} test errors are as published within the error of the seeds, and "
+            f"{same_verdicts} of {len(effects)} effects of learning together"
         ),
-        tables=(_errors_table(record), _effects_table([row for row in rows if len(row["subset"]) > 1])),
+        tables=(_errors_table(record), _effects_table([cell for cell in cells if len(cell.subset) > 1])),
         record=record,
         figure=_figure.of_record(record, inputs.WIDE),
     )
 
 
-def _require_likeness(summary: Mapping[str, Any], path: Path) -> None:
-    """Raise StudyError where the numbers are not of the table's kind."""
-    normalize, splits = summary["data"]["normalize"], summary["splits"]
-    targets = {info["target"] for info in summary["tasks"].values()}
+def _require_same_kind(summary: Summary, path: Path) -> None:
+    """Raise StudyError if the study's data, scaling, split or targets are not of the paper's kind."""
+    scale, splits = summary.data.normalize, summary.splits
+    absent = sorted({*TARGETS.values()} - {task.target for task in summary.tasks.values()})
     faults = {
-        "got synthetic data, expected FePt": summary["synthetic"],
-        f"got targets normalised by {normalize}, expected {NORMALIZED}": normalize != NORMALIZED,
+        "got synthetic data, expected FePt": summary.synthetic,
+        f"got targets normalised by {scale.method} over {scale.fit_on}, expected {METHOD} over {FIT_ON}": (
+            (scale.method, scale.fit_on) != (METHOD, FIT_ON)
+        ),
         f"got {len(splits)} splits, expected one": len(splits) != 1,
-        f"no task has the target {', '.join(sorted({*TARGETS.values()} - targets))}": not {*TARGETS.values()}
-        <= targets,
+        f"got no task with the target {', '.join(absent)}, expected a task for each": bool(absent),
     }
-    if found := [fault for fault, there in faults.items() if there]:
-        raise StudyError(f"{path}: {'; '.join(found)}, as in the paper; start from configs/fept.yaml")
+    if present_faults := [fault for fault, is_present in faults.items() if is_present]:
+        raise StudyError(f"{path}: {'; '.join(present_faults)}, as in the paper; start from configs/fept.yaml")
 
 
-def _letters(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The study's names of tasks to the table's."""
+def _letters(summary: Summary) -> dict[str, str]:
+    """The study's name of each task to the letter that the table has for it."""
     letters = {target: letter for letter, target in TARGETS.items()}
-    return {task: letters[info["target"]] for task, info in summary["tasks"].items() if info["target"] in letters}
+    return {task: letters[info.target] for task, info in summary.tasks.items() if info.target in letters}
 
 
-def _subset(tasks: Sequence[str], letters: Mapping[str, str]) -> str | None:
-    """As the table calls it; None if it has other tasks."""
-    found = {letters.get(task) for task in tasks}
-    return None if None in found else "".join(letter for letter in TARGETS if letter in found)
+def _subset(tasks: Subset, letters: Mapping[str, str]) -> str | None:
+    """The subset in the letters of the table; None if it has a task that is not in the table."""
+    subset = {letters.get(task) for task in tasks}
+    return None if None in subset else "".join(letter for letter in TARGETS if letter in subset)
 
 
-def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, str], Spread]:
-    """(subset, task), in the table's letters, to the study's scaled test RMSE."""
+def _errors(summary: Summary) -> dict[Place, Spread]:
+    """The study's scaled test RMSE in each cell of the table for which it has members."""
     letters = _letters(summary)
     return {
-        (subset, letters[cell["task"]]): statistics.spread(cell["values"])
-        for cell in summary["cells"]
-        if cell["values"]  # a subset may have no members yet
-        and cell["metric"] == "rmse_scaled"
-        and cell["fraction"] == 1.0
-        and (subset := _subset(cell["subset"], letters))
+        (subset, letters[cell.task]): cell.error
+        for cell in summary.cells
+        if cell.values  # a subset may have no members yet
+        and cell.metric == "rmse_scaled"
+        and cell.fraction == 1.0
+        and (subset := _subset(cell.subset, letters))
     }
 
 
-def _epochs(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Subset to the mean number of epochs that its members trained."""
+def _epochs(summary: Summary) -> dict[str, float]:
+    """Each subset, in the table's letters, to the mean number of epochs that its members trained."""
     letters = _letters(summary)
     return {
-        subset: row["epochs_mean"]
-        for row in summary["wall_clock"]
-        if row["fraction"] == 1.0 and row["members"] and (subset := _subset(row["subset"], letters))
+        subset: row.epochs_mean
+        for row in summary.wall_clock
+        if row.fraction == 1.0 and row.epochs_mean is not None and (subset := _subset(row.subset, letters))
     }
 
 
-def compare(errors: Mapping[tuple[str, str], Spread]) -> list[Row]:
-    """One row per cell of the table, in its order.
+def compare(errors: Mapping[Place, Spread], names: Mapping[str, str]) -> tuple[records.Table1Cell, ...]:
+    """The cells of the table, in its order.
 
     Args:
-        errors: (subset, task) to mean and deviation of the scaled test RMSE; cells may be absent.
+        errors: mean and deviation of the study's scaled test RMSE in each cell; cells may be absent.
+        names: the letter of each task in the table to its name in the study.
     """
     published = {
         (subset, task): _spread(*value) for subset, cells in PUBLISHED.items() for task, value in cells.items()
     }
-    differences = {cell: statistics.welch(errors.get(cell), spread) for cell, spread in published.items()}
-    corrected = _corrected({cell: found for cell, found in differences.items() if found})
-    effects = [_effects(found) for found in (published, errors)]
-    rows = []
-    for (subset, task), spread in published.items():
-        own, found, p = errors.get((subset, task)), differences[subset, task], corrected.get((subset, task))
-        row: Row = {"subset": subset, "task": task, "published": [spread.mean, spread.std, spread.members]}
-        row["found"] = [own.mean, own.std, own.members] if own else None
-        row["percent"], row["percent_ci95"] = (found[0], list(found[1])) if found else (None, None)
-        row["p_holm"], row["agrees"] = p, None if p is None else p >= 1 - statistics.CONFIDENCE
-        row["published_effect"], row["effect"] = (of.get((subset, task)) for of in effects)
-        rows.append(row)
-    return rows
+    differences = {place: statistics.welch(errors.get(place), spread) for place, spread in published.items()}
+    corrected = _corrected({place: difference for place, difference in differences.items() if difference})
+    published_effects, effects = _effects(published), _effects(errors)
+    cells = []
+    for place in published:
+        subset, task = place
+        difference, p = differences[place], corrected.get(place)
+        cell = records.Table1Cell(
+            subset=subset,
+            task=task,
+            published=(*PUBLISHED[subset][task], MEMBERS),
+            found=_ensemble(errors.get(place)),
+            percent=difference.percent if difference else None,
+            percent_ci95=difference.ci95 if difference else None,
+            p_holm=p,
+            agrees=None if p is None else p >= 1 - statistics.CONFIDENCE,
+            published_effect=published_effects.get(place),
+            effect=effects.get(place),
+            study_subset=tuple(names[letter] for letter in subset),
+            study_task=names[task],
+        )
+        cells.append(cell)
+    return tuple(cells)
 
 
 def _spread(mean: float, std: float) -> Spread:
+    """A published mean and deviation with standard error and interval."""
     sem = std / math.sqrt(MEMBERS)
-    return statistics.Spread(mean, std, sem, statistics.interval(mean, sem, MEMBERS), MEMBERS)
+    ends = statistics.interval(mean, sem, MEMBERS)
+    return statistics.Spread(mean=mean, std=std, sem=sem, ci95=ends, members=MEMBERS)
 
 
-def _corrected(found: Mapping[Any, tuple[float, tuple[float, float], float]]) -> dict[Any, float]:
-    return dict(zip(found, statistics.holm([p for *_, p in found.values()]), strict=True))
+def _ensemble(spread: Spread | None) -> records.Ensemble | None:
+    return (spread.mean, spread.std, spread.members) if spread and spread.mean is not None else None
 
 
-def _effects(errors: Mapping[tuple[str, str], Spread]) -> dict[tuple[str, str], Row]:
-    """What learning together does to each task, unpaired, since of the published members only means are known."""
-    found = {
-        (subset, task): effect
+def _corrected(differences: Mapping[Place, RelativeDifference]) -> dict[Place, float]:
+    """The p-values of the ``differences`` after Holm's correction over all of them."""
+    p_values = [difference.p for difference in differences.values()]
+    return dict(zip(differences, multiple_tests.holm(p_values), strict=True))
+
+
+def _effects(errors: Mapping[Place, Spread]) -> dict[Place, records.Effect]:
+    """The effect of learning together on each task, by an unpaired test, since no single members are published."""
+    differences = {
+        (subset, task): difference
         for subset, task in errors
-        if len(subset) > 1 and (effect := statistics.welch(errors[subset, task], errors.get((task, task))))
+        if len(subset) > 1 and (difference := statistics.welch(errors[subset, task], errors.get((task, task))))
     }
-    verdicts = {
-        cell: "no evidence" if p >= 1 - statistics.CONFIDENCE else "gains" if found[cell][0] < 0 else "loses"
-        for cell, p in _corrected(found).items()
+    return {
+        place: records.Effect(percent=differences[place].percent, verdict=_verdict(differences[place].percent, p))
+        for place, p in _corrected(differences).items()
     }
-    return {cell: {"percent": found[cell][0], "verdict": verdict} for cell, verdict in verdicts.items()}
 
 
-def _errors_table(record: Row) -> Table:
-    def own(row: Row) -> Cell:
-        if not row["found"]:
-            return Cell()
-        mean, std, members = row["found"]
-        return Cell(plus_minus(mean, std), note="" if members == MEMBERS else f"(n = {members})")
+def _verdict(percent: float, p: float) -> Verdict:
+    if p >= 1 - statistics.CONFIDENCE:
+        return "no evidence"
+    return "gains" if percent < 0 else "loses"
 
-    def agreement(row: Row) -> str:
-        if row["agrees"] is None:
-            return ABSENT
-        return "alike" if row["agrees"] else "lower" if row["percent"] < 0 else "higher"
 
+def _errors_table(record: records.Table1Record) -> Table:
     body = tuple(
         (
-            Cell(f"{row['task']} alone" if len(row["subset"]) == 1 else f"{row['task']} in {row['subset']}"),
-            Cell(plus_minus(*row["published"][:2])),
-            own(row),
-            Cell(percent_interval(row["percent_ci95"])),
-            Cell(agreement(row)),
-            Cell(f"{record['epochs'][row['subset']]:.0f}" if row["subset"] in record["epochs"] else ABSENT),
+            Cell(f"{cell.task} alone" if len(cell.subset) == 1 else f"{cell.task} in {cell.subset}"),
+            Cell(plus_minus(*cell.published[:2])),
+            _study_error(cell),
+            Cell(percent_interval(cell.percent_ci95)),
+            Cell(_agreement(cell)),
+            Cell(f"{record.epochs[cell.subset]:.0f}" if cell.subset in record.epochs else ABSENT),
         )
-        for row in record["cells"]
+        for cell in record.cells
     )
     caption = (
-        f"Study {record['study']}, {record['graphs']:,} graphs{'' if record['complete'] else ', incomplete'}. "
+        f"Study {record.study}, {record.graphs:,} graphs{'' if record.complete else ', incomplete'}. "
         "Test RMSE, targets min-max scaled to [0, 1] over all graphs: mean ± sample standard deviation (ddof 1) over "
         f"{MEMBERS} seeds on one split, not the same split there and here. Difference: 95 % interval of this study's "
         "mean over the published one, less 1. Agreement: Welch's t-test, Holm-corrected over the cells; it knows the "
@@ -233,13 +249,25 @@ def _errors_table(record: Row) -> Table:
     return Table("Lupo Pasini 2022, Table 1", caption, header, body)
 
 
-def _effects_table(rows: list[Row]) -> Table:
-    def effect(found: Row | None) -> tuple[Cell, Cell]:
-        return (Cell(f"{signed(found['percent'])} %"), Cell(found["verdict"])) if found else (Cell(), Cell())
+def _study_error(cell: records.Table1Cell) -> Cell:
+    """Mean and deviation of the study's members."""
+    if not cell.found:
+        return Cell()
+    mean, std, members = cell.found
+    return Cell(plus_minus(mean, std), note="" if members == MEMBERS else f"(n = {members})")
 
+
+def _agreement(cell: records.Table1Cell) -> str:
+    """Whether the study's mean is lower, higher or equal within the error; a dash if they cannot be compared."""
+    if cell.agrees is None:
+        return ABSENT
+    return "alike" if cell.agrees else "lower" if (cell.percent or 0.0) < 0 else "higher"
+
+
+def _effects_table(cells: list[records.Table1Cell]) -> Table:
     body = tuple(
-        (Cell(f"{row['task']} in {row['subset']}"), *effect(row["published_effect"]), *effect(row["effect"]))
-        for row in rows
+        (Cell(f"{cell.task} in {cell.subset}"), *_effect(cell.published_effect), *_effect(cell.effect))
+        for cell in cells
     )
     caption = (
         "Change of the mean test RMSE against the same task alone, and Welch's t-test of it, Holm-corrected over the "
@@ -247,3 +275,8 @@ def _effects_table(rows: list[Row]) -> Table:
         "compares matched members, which sees more."
     )
     return Table("Together against alone", caption, ("Task", "Published", "", "This study", ""), body)
+
+
+def _effect(effect: records.Effect | None) -> tuple[Cell, Cell]:
+    """The cells of an effect: its size and its verdict."""
+    return (Cell(signed_percent(effect.percent)), Cell(effect.verdict)) if effect else (Cell(), Cell())

@@ -1,84 +1,80 @@
-"""The small files beside a member's result: metrics, log, failure."""
+"""The small files beside a member's result: its metrics, its failure, and its log for people."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from typing import Any
 
 from ensemble_mtl.core.storage import atomic
+from ensemble_mtl.study.attempts import AttemptEvent, Phase, add_event, read_events
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member
 
-STARTED, TRIED = "started", "tried"
-"""Begin the lines of a member's log that stand for one attempt, and for finding out how large a stack may be."""
 TAIL_BYTES = 8192
-"""More than two lines of metrics."""
+"""Number of bytes at the end of a metrics file that are read for its last line; two lines are shorter than that."""
 
 
 def record_failure(study: Study, member: Member, error: str, trace: str = "") -> None:
-    """Write the member's ``failed.json``; its attempts are the starts in its log."""
-    try:
-        attempts = (study.folder(member) / "log.txt").read_text().count(f" {STARTED} at epoch ")
-    except OSError:
-        attempts = 0  # it died before it began
+    """Write the member's ``failed.json``, with the number of times that its training began."""
+    attempts = sum(event.phase is Phase.TRAINING for event in read_events(study, member))
     atomic.write_json(study.failure(member), {"error": error, "attempts": attempts, "traceback": trace})
 
 
-def begin(study: Study, member: Member, epoch: int, stack: int) -> None:
-    """The member starts to train after ``epoch`` epochs, in a stack: former failures and later metrics are over."""
+def begin_attempt(study: Study, member: Member, epoch: int, stack: int) -> None:
+    """Record that the member's training begins, or goes on from its checkpoint.
+
+    A former failure is deleted. The metrics of later epochs are dropped, since these epochs are trained again.
+
+    Args:
+        study: the member's study.
+        member: the member.
+        epoch: number of epochs that it has trained.
+        stack: number of members in its stack.
+    """
     study.failure(member).unlink(missing_ok=True)
     _cut_metrics(study, member, epoch)
-    log(study, member, f"{STARTED} at epoch {epoch} in a stack of {stack}")
+    event = AttemptEvent(Phase.TRAINING, epoch, stack)
+    record_event(study, member, event, f"started at epoch {epoch} in a stack of {stack}")
 
 
-def about_to_try(study: Study, member: Member, epoch: int, stack: int) -> None:
-    """A few steps are tried from ``epoch`` in a stack of so many, which may be more than there is memory for."""
-    log(study, member, f"{TRIED} at epoch {epoch} in a stack of {stack}")
-
-
-def size_of_broken_stack(study: Study, member: Member, epoch: int) -> int:
-    """Members of the stack in which this one was last tried or began, at ``epoch``, if nothing came of it; else 0."""
-    try:
-        last = (study.folder(member) / "log.txt").read_text().splitlines()[-1]
-    except (OSError, IndexError):
-        return 0
-    found = re.search(rf" (?:{STARTED}|{TRIED}) at epoch {epoch} in a stack of (\d+)$", last)
-    return int(found[1]) if found else 0
+def record_event(study: Study, member: Member, event: AttemptEvent, text: str) -> None:
+    """Record an event twice: in ``attempts.jsonl`` for programs, and as ``text`` in ``log.txt`` for people."""
+    add_event(study, member, event)
+    log(study, member, text)
 
 
 def log(study: Study, member: Member, text: str) -> None:
-    """Add a line to the member's ``log.txt``."""
-    folder = study.folder(member)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "log.txt", "a") as file:
+    """Add a line to the member's ``log.txt``, which is for people only and is read by no program."""
+    path = study.log(member)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
         file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
 
 
 def add_metrics(study: Study, member: Member, line: dict[str, Any]) -> None:
-    """Add one epoch to the member's ``metrics.jsonl``."""
+    """Add the line of one epoch to the member's ``metrics.jsonl``; its values are finite or None."""
     with open(study.metrics(member), "a") as file:
         file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def _cut_metrics(study: Study, member: Member, epoch: int) -> None:
-    """Drop the metrics of epochs after ``epoch``, which will be trained again."""
+    """Drop the metrics of epochs after ``epoch``, which are trained again."""
     path = study.metrics(member)
     if not path.exists():
         return
-    kept = []
+    lines = []
     for line in path.read_text().splitlines():
         try:
             if json.loads(line)["epoch"] <= epoch:
-                kept.append(line + "\n")
+                lines.append(line + "\n")
         except (ValueError, KeyError):
             break  # the line that a killed process was writing
-    atomic.write_text(path, "".join(kept))
+    atomic.write_text(path, "".join(lines))
 
 
 def last_metrics(study: Study, member: Member) -> dict[str, Any] | None:
-    """The member's last whole line of metrics; None before its first epoch."""
+    """Return the member's last whole line of metrics; None before its first epoch."""
     try:
         with open(study.metrics(member), "rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
@@ -87,8 +83,8 @@ def last_metrics(study: Study, member: Member) -> dict[str, Any] | None:
         return None
     for line in reversed(lines):
         try:
-            found: dict[str, Any] = json.loads(line)
-            return found
+            metrics: dict[str, Any] = json.loads(line)
+            return metrics
         except ValueError:
-            continue  # being written, or cut off by the seek
+            continue  # this line is being written, or the seek went into its middle
     return None

@@ -1,4 +1,4 @@
-"""What a run writes beside its results, so that the study explains itself, and the way back from there."""
+"""The configuration and the plan that a run writes beside its results, and how a member is found from its files."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member
 
 RESOLVED = "resolved.yaml"
+"""Name of the file in a study directory that holds its configuration, with every default filled in."""
 
 
 def write_plan(study: Study) -> None:
-    """Write ``resolved.yaml`` (every default filled in) and ``plan.json``.
+    """Write ``resolved.yaml``, the configuration with every default filled in, and ``plan.json``, the members.
 
-    Files that are already so are left untouched.
+    A file that has this content already is left untouched.
     """
     study.root.mkdir(parents=True, exist_ok=True)
     resolved: dict[str, Any] = study.config.model_dump(mode="json")
     header = "# The configuration with every default filled in; made by ensemble-mtl.\n"
     _write(study.root / RESOLVED, header + yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    plan = {"study": study.config.name, "members": [member.to_json() for member in study.members()]}
+    plan = {"study": study.config.name, "members": [member.to_json() for member in study.plan()]}
     _write(study.root / "plan.json", json.dumps(plan, indent=1) + "\n")
 
 
-def _write(path: Any, text: str) -> None:
+def _write(path: Path, text: str) -> None:
+    """Write the file, unless it has this content already."""
     if not path.exists() or path.read_text() != text:
         atomic.write_text(path, text)
 
 
 def member_at(path: Path) -> tuple[Study, Member]:
-    """The study and the planned member that a checkpoint belongs to.
+    """Return the study and the planned member that a checkpoint belongs to.
 
     Args:
         path: ``STUDY/members/SUBSET/ID/checkpoint.pt``, or its folder.
 
     Raises:
-        StudyError: it is none, does not lie in a study directory, or the study plans no such member.
+        StudyError: the path is no checkpoint, does not lie in a study directory, or the study plans no such member.
         ConfigError: the study's copy of its configuration is damaged.
     """
     resolved = path.resolve()
@@ -54,22 +56,26 @@ def member_at(path: Path) -> tuple[Study, Member]:
             f"{path}: not a member of a study; expected STUDY/members/SUBSET/ID/checkpoint.pt with STUDY/{RESOLVED}"
         )
     study = Study(configuration(root), root)
-    member = next((one for one in study.members() if study.folder(one) == folder), None)
+    member = next((planned for planned in study.plan() if study.folder(planned) == folder), None)
     if member is None:
         raise StudyError(
             f"{path}: member {folder.name} is not in the plan of {root / RESOLVED}, so it was trained with another "
-            "configuration (or other --set); `ensemble-mtl run` with that one writes the plan anew"
+            "configuration (or other --set); `ensemble-mtl run` with that configuration writes the plan anew"
         )
     checkpoint = study.checkpoint(member)
     if resolved not in (folder, checkpoint):
-        raise StudyError(f"{path}: not a checkpoint; give the member's {checkpoint.name}, or its folder")
+        raise StudyError(f"{path}: not a checkpoint; expected the member's {checkpoint.name}, or its folder")
     return study, member
 
 
 def configuration(root: Path, overrides: tuple[str, ...] = ()) -> StudyConfig:
-    """The configuration that the study directory ``root`` was last run with.
+    """Return the configuration that a study was last run with.
+
+    Args:
+        root: the study directory.
+        overrides: texts ``key=value`` that replace values of the configuration.
 
     Raises:
-        ConfigError: it is missing, damaged, or does not fit the ``overrides``.
+        ConfigError: the file is missing or damaged, or an override does not fit it.
     """
     return config_file.load(root / RESOLVED, overrides)

@@ -1,7 +1,8 @@
 """A member's training state on disk: one file per member, whatever stack it trains in.
 
-Written atomically; loaded with ``weights_only=True``, so a file cannot run code; verified
-by a digest of its contents. The random streams need no state: they are named by epoch.
+A checkpoint is written atomically, and a digest of its contents is verified when it is loaded. It is loaded with
+``weights_only=True``, so that a file cannot run code. It holds no state of random generators, since the epoch names
+their streams.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from ensemble_mtl.core.storage import atomic
 from ensemble_mtl.train.state import StackState
 
 FORMAT = 1
+"""Number of the files' format; whoever changes what a checkpoint holds raises it."""
 
 
 def save(path: Path, member_id: str, state: StackState, extra: dict[str, Any]) -> None:
-    """Write the state of one member.
+    """Write the training state of one member.
 
     Args:
-        path: its checkpoint.
-        member_id: whose it is.
-        state: a stack of one.
-        extra: plain values and tensors to keep beside it (finished probes).
+        path: the member's checkpoint.
+        member_id: id of the member; :func:`load` asks for it.
+        state: a stack of this member alone.
+        extra: plain values and tensors to store beside the state, such as finished probes.
 
     Raises:
-        OSError: it could not be written whole; the former checkpoint is intact.
+        OSError: the file could not be written whole; the former checkpoint is intact.
     """
     content = {
         "format": FORMAT,
@@ -43,15 +45,23 @@ def save(path: Path, member_id: str, state: StackState, extra: dict[str, Any]) -
 
 
 def load(path: Path, member_id: str, device: torch.device) -> tuple[StackState, dict[str, Any]]:
-    """The state and the extra values in ``path``.
+    """Read the training state of one member.
+
+    Args:
+        path: the member's checkpoint.
+        member_id: id of the member that the checkpoint has to belong to.
+        device: where parameters, buffers and the states of optimiser and weighting are put; all else stays on the host.
+
+    Returns:
+        a stack of this member alone, and the extra values stored beside it.
 
     Raises:
-        StoreError: it is damaged, of another member or of another format.
+        StoreError: the file is missing or damaged, or belongs to another member, or has another format.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        recorded = content.pop("sha256")
-        intact = content["format"] == FORMAT and recorded == _digest(content)
+        expected = content.pop("sha256")
+        intact = content["format"] == FORMAT and expected == _digest(content)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise StoreError(f"{path}: not a readable checkpoint ({type(error).__name__})") from None
     if not intact:
@@ -68,7 +78,7 @@ def load(path: Path, member_id: str, device: torch.device) -> tuple[StackState, 
 
 
 def _digest(content: Any) -> str:
-    """SHA-256 of nested dicts and lists of tensors and plain values."""
+    """Return the SHA-256 digest of nested dicts and lists of tensors and plain values."""
     digest = hashlib.sha256()
 
     def add(value: Any) -> None:

@@ -1,7 +1,7 @@
-"""Members of different subsets in one stack: each has all heads there, and keeps its own.
+"""Members of different subsets in one stack: there each has the heads of all tasks, and on disk only its own.
 
-The loss weights of the others are 0, so they do not move and change nothing: a member's numbers are those that it has
-in a stack of its own subset, bit for bit.
+The loss weights of the tasks that a member does not learn are 0, so their heads do not move and change nothing. A
+member's numbers are those that it has in a stack of its own subset, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,53 +18,63 @@ from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
 
 
-def own_spec(problem: Problem, subset: Sequence[str]) -> ModelSpec:
-    """Of the model that has the subset's heads only."""
+def subset_spec(problem: Problem, subset: Sequence[str]) -> ModelSpec:
+    """Return the specification of the problem's model with the heads of ``subset`` only."""
     return replace(problem.model.spec, tasks=tuple(subset))
 
 
-def narrowed(problem: Problem, subset: Sequence[str], state: StackState) -> StackState:
-    """``state`` with the subset's heads only."""
+def with_subset_heads(problem: Problem, subset: Sequence[str], state: StackState) -> StackState:
+    """Return ``state``, which has all heads of ``problem``, with the heads of ``subset`` only."""
     if tuple(subset) == problem.model.spec.tasks:
         return state
-    kept = {
-        name: value if (columns := _columns(problem, subset, name, value, wide=True)) is None else value[:, columns]
+    narrow = {
+        name: value
+        if (columns := _subset_columns(problem, subset, name, value, has_all_heads=True)) is None
+        else value[:, columns]
         for name, value in state.tensors.items()
     }
-    return StackState(kept, state.epoch)
+    return StackState(narrow, state.epoch)
 
 
-def widened(problem: Problem, subset: Sequence[str], state: StackState, untrained: StackState) -> StackState:
-    """``state`` with all heads, the others as in ``untrained``."""
+def with_all_heads(problem: Problem, subset: Sequence[str], state: StackState, untrained: StackState) -> StackState:
+    """Return ``state``, which has the heads of ``subset`` only, with all heads of ``problem``.
+
+    The heads of all other tasks are those of ``untrained``, a state of the same members that has all heads.
+    """
     if tuple(subset) == problem.model.spec.tasks:
         return state
     wide = {
         name: value
-        if (columns := _columns(problem, subset, name, value, wide=False)) is None
+        if (columns := _subset_columns(problem, subset, name, value, has_all_heads=False)) is None
         else untrained[name].index_copy(1, columns, value)
         for name, value in state.tensors.items()
     }
     return StackState(wide, state.epoch)
 
 
-def _columns(problem: Problem, subset: Sequence[str], name: str, value: Tensor, *, wide: bool) -> Tensor | None:
-    """Where what belongs to the subset stands in the wide tensor of this name; None if it is not by head or task.
+def _subset_columns(
+    problem: Problem, subset: Sequence[str], name: str, value: Tensor, *, has_all_heads: bool
+) -> Tensor | None:
+    """Return which columns of a tensor with all heads belong to the subset, ``[C]`` int64.
+
+    It is None for a tensor whose columns are neither parameters nor tasks, such as the best loss.
 
     Args:
-        problem: of all heads.
-        subset: the tasks to keep.
-        name: of the tensor in the state.
-        value: the tensor, of all heads if ``wide``, else of the subset's.
-        wide: which of the two.
+        problem: has all heads.
+        subset: the tasks whose columns are wanted.
+        name: the tensor's name in the state.
+        value: the tensor, ``[M, …]``.
+        has_all_heads: whether the tensor has all heads, or those of the subset only.
     """
     if name.startswith("weighting."):
         tasks = problem.model.spec.tasks
-        found, size = torch.tensor([tasks.index(task) for task in subset]), len(tasks)
+        columns, size = torch.tensor([tasks.index(task) for task in subset]), len(tasks)
     elif name.endswith("parameters") or name.startswith("optimizer."):
-        layout = Layout(own_spec(problem, subset).parameters())
-        found, size = problem.layout.columns(layout), problem.layout.size
+        layout = Layout(subset_spec(problem, subset).parameters())
+        columns, size = problem.layout.columns(layout), problem.layout.size
     else:
         return None
-    if value.shape[1:2] != (size if wide else len(found),):
+    # an optimiser and a weighting may also keep tensors that have one value per member
+    if value.shape[1:2] != (size if has_all_heads else len(columns),):
         return None
-    return found.to(value.device)
+    return columns.to(value.device)

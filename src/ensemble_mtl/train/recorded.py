@@ -1,13 +1,14 @@
 """On a GPU, a training step is recorded as a CUDA graph and replayed.
 
-A step of small graphs is some thousand kernels that each take less time than Python takes to launch them. Replayed,
-they follow each other without it, on the same memory; the batch's indices are what is copied, from device to device.
+A step of small graphs is some thousand kernels, and each kernel takes less time than Python needs to launch it. A
+recording replays all kernels of a step without Python, always on the same memory. Only the indices of the next batch
+are copied into it, from device to device.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,78 +17,101 @@ from ensemble_mtl.core.runtime.devices import free_bytes
 from ensemble_mtl.core.runtime.memory import is_shortage
 
 Step = Callable[[Tensor], None]
+"""A training step; it is called with the ``[B]`` indices of a batch's graphs."""
 Replay = Callable[[], None]
+"""A recorded step; it reads the indices of its batch from the tensor that it was recorded with."""
 Record = Callable[[Step, Tensor], Replay | None]
-"""Of a step and the tensor that it shall read its batch from, the function that does it; nothing is done yet. None
-where memory hardly suffices for a recording beside what a step took."""
+"""A function that records a step with a tensor of ``[B]`` indices, without doing it. It returns None where memory
+hardly suffices for a recording beside the step itself."""
 
 ROOM, SPARE_BYTES = 1.2, 256 * 2**20
-"""A recording has memory of its own, as much as a step takes and some for its stream. Since what a failed one has taken
-may be lost to the process, none is begun unless so many times that, and so much more, is free."""
+"""A recording has memory of its own: as much as a step takes, and a little for its stream. Memory that a failed
+recording has taken may be lost to the process. Hence none is begun unless the free memory is at least :data:`ROOM`
+times that of a step, and :data:`SPARE_BYTES` more."""
 
 _REFUSED: list[str] = []
-"""Why a step could not be recorded in this process; it is not tried again."""
+"""Why a step could not be recorded in this process; while there is an entry, no recording is tried."""
 
 
-def each(step: Step, batches: Sequence[Tensor], record: Record | None) -> None:
-    """Do ``step`` with every batch, in order.
+class RecordedStep:
+    """A training step that is replayed from a recording wherever possible, and is done as it is elsewhere.
 
-    The first step is done as it is, which prepares whatever a recording must not; so is a batch of another size, as the
-    last one often is. Where a step cannot be recorded, training goes on without, and says so once.
+    It is called with one batch after the other. The first batch is done as it is, which prepares what a recording must
+    not prepare. So is a batch of another size, as the last one of an epoch often is. Where the step cannot be recorded,
+    training goes on without a recording, and a warning says so once.
 
     Args:
         step: changes tensors in place, always the same ones, and nothing else from one batch to the next.
-        batches: ``[B]`` indices of graphs on the device.
-        record: how it is recorded; None if it is not.
-
-    Raises:
-        RuntimeError: memory does not suffice.
+        record: makes the recording; None if the step is never recorded.
     """
-    own, replay = batches[0].clone(), None
-    if own.is_cuda:
-        torch.cuda.reset_peak_memory_stats(own.device)
-    for number, graphs in enumerate(batches):
-        if number and record is not None and len(graphs) == len(own):
-            own.copy_(graphs)
-            replay = replay or _recorded(record, step, own)
-            if replay is not None:
-                replay()
-                continue
-            record = None
-        step(graphs)
+
+    def __init__(self, step: Step, record: Record | None) -> None:
+        self._step, self._record = step, record
+        self._indices: Tensor | None = None
+        self._replay: Replay | None = None
+
+    def __call__(self, graphs: Tensor) -> None:
+        """Do the step with the batch ``graphs``, which are ``[B]`` indices on the device.
+
+        Raises:
+            RuntimeError: memory does not suffice.
+        """
+        if self._indices is None:
+            self._begin(graphs)
+        elif self._record is not None and len(graphs) == len(self._indices):
+            self._indices.copy_(graphs)
+            self._replay = self._replay or _recorded(self._record, self._step, self._indices)
+            if self._replay is not None:
+                self._replay()
+                return
+            self._record = None
+        self._step(graphs)
+
+    def _begin(self, graphs: Tensor) -> None:
+        """Take the tensor from which a recording reads, and measure the memory of the first step."""
+        self._indices = graphs.clone()
+        if graphs.is_cuda:
+            torch.cuda.reset_peak_memory_stats(graphs.device)
 
 
-def _recorded(record: Record, step: Step, own: Tensor) -> Replay | None:
-    """None if it cannot be; nothing keeps the attempt's tensors then, as its error would."""
+def _recorded(record: Record, step: Step, indices: Tensor) -> Replay | None:
+    """Record the step, or return None if that is impossible.
+
+    After a failure nothing keeps the tensors of the attempt alive: its error would, hence only its text is kept.
+    """
     if _REFUSED:
         return None
     try:
-        return record(step, own)
+        return record(step, indices)
     except RuntimeError as error:
-        # what ends a recording complains of its failure in turn
+        # when a step fails, the end of its recording fails in turn and hides the cause, which is then the context
         shortages = [str(cause) for cause in (error, error.__context__) if cause is not None and is_shortage(cause)]
-        told = str(error)
+        reason = str(error)
     if shortages:
         raise torch.OutOfMemoryError(shortages[0])
-    _REFUSED.append(told)
-    warnings.warn(f"training goes on slower, since a step could not be recorded: {told}", stacklevel=2)
+    _REFUSED.append(reason)
+    warnings.warn(f"training goes on slower, since a step could not be recorded: {reason}", stacklevel=2)
     return None
 
 
 def _has_room(device: torch.device) -> bool:
-    """Whether what the first step took fits once more."""
-    step = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
-    return free_bytes(device) >= ROOM * step + SPARE_BYTES
+    """Return whether the memory that the first step took is free once more."""
+    step_bytes = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    return free_bytes(device) >= ROOM * step_bytes + SPARE_BYTES
 
 
 def cuda_graph(step: Step, graphs: Tensor) -> Replay | None:
-    """A :data:`Record` for CUDA devices."""
+    """Record the step as a CUDA graph, as a :data:`Record`; None where memory hardly suffices.
+
+    Raises:
+        RuntimeError: the step does what cannot be recorded, or memory does not suffice.
+    """
     if not _has_room(graphs.device):
         return None
     recording = torch.cuda.CUDAGraph()
-    # torch.cuda.graph leaves its own stream the current one when a recording fails
-    present = torch.cuda.current_stream(graphs.device)
-    with torch.cuda.device(graphs.device), torch.cuda.stream(present), torch.cuda.graph(recording):
+    # torch.cuda.graph leaves its own stream the current one when a recording fails; the outer context restores it
+    stream = torch.cuda.current_stream(graphs.device)
+    with torch.cuda.device(graphs.device), torch.cuda.stream(stream), torch.cuda.graph(recording):
         step(graphs)
     replay: Replay = recording.replay
     return replay

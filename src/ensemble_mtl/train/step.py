@@ -1,4 +1,4 @@
-"""One epoch of a stack: every member sees the same batches in the same order."""
+"""One training step of a stack, and what its members predict without training."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ensemble_mtl.config import registry
 from ensemble_mtl.config.sections import TrainConfig
 from ensemble_mtl.data.batch import GraphBatch
 from ensemble_mtl.data.table import GraphTable
-from ensemble_mtl.models.layout import Layout, stream_seed
+from ensemble_mtl.models.layout import Layout
 from ensemble_mtl.models.model import Model, Outputs
-from ensemble_mtl.train import recorded
+from ensemble_mtl.train.epoch_weighting import EpochWeighting
 from ensemble_mtl.train.loss import absolute_errors, task_losses
+from ensemble_mtl.train.optimizer import base as optimizers
 from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.weighted import Weighted
 
 EVALUATION_BATCH = 256
 """Graphs per forward pass without gradients; it changes no result beyond rounding."""
@@ -26,19 +25,20 @@ EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Problem:
-    """What a stack is trained on; the same for all of its members but for ``weights``.
+    """The model and the data that a stack is trained on, the same for all of its members.
 
     Attributes:
-        model: the function.
-        layout: where parameters stand in the flat vectors.
-        buffers: likewise for running statistics.
-        table: all graphs.
+        model: computes the predictions of all members from their weights.
+        layout: where each parameter stands in a member's flat vector of P parameters.
+        buffers: where each running statistic stands in a member's flat vector of Q buffers.
+        table: all graphs, in normalised units.
         train: ``[n]`` indices of the training graphs.
         val: ``[n]`` indices of the validation graphs.
-        test: ``[n]`` indices of the test graphs; nothing that is trained or decided looks at them.
-        stream: names the batches' random stream; the study's split, not the member.
-        config: how to train.
-        curvature: of each task's loss, ``[M, T]`` float64, for a weighting that wants it.
+        test: ``[n]`` indices of the test graphs; no training and no decision depends on them.
+        stream: name of the random stream that shuffles batches; it names the split, not the member.
+        config: how members are trained.
+        curvature: estimates the curvature of each task's loss, ``[M, T]`` float64, for a weighting that needs it; None
+            if there is no such estimate.
     """
 
     model: Model
@@ -57,129 +57,178 @@ class Errors(NamedTuple):
     """Errors of normalised predictions, each label counting once; float64.
 
     Attributes:
-        mse: ``[M, T]`` mean squared ones.
-        mae: ``[M, T]`` mean absolute ones.
+        mse: ``[M, T]`` mean squared errors.
+        mae: ``[M, T]`` mean absolute errors.
     """
 
     mse: Tensor
     mae: Tensor
 
+    def take(self, rows: Sequence[int]) -> Errors:
+        """Return the errors of the members in these rows, in the order of ``rows``."""
+        return Errors(self.mse[list(rows)], self.mae[list(rows)])
 
-def train_epoch(problem: Problem, state: StackState, weights: Tensor) -> Errors:
-    """Train for one epoch, updating ``state`` in place.
+    def cpu(self) -> Errors:
+        """Return the same errors in the host's memory."""
+        return Errors(self.mse.cpu(), self.mae.cpu())
+
+
+class TrainingStep:
+    """The training step of a stack during one epoch; it is called with one batch after the other.
+
+    At every call it changes the same tensors in place and nothing else, so that it can be recorded
+    (:mod:`ensemble_mtl.train.recorded`).
 
     Args:
         problem: model and data.
         state: M members.
-        weights: ``[M, T]`` given loss weights, 0 for tasks that a member does not learn; the weighting makes its own
-            of them.
+        configured: ``[M, T]`` task weights of the configuration, 0 for tasks that a member does not learn; the
+            weighting makes its own weights of them.
+    """
+
+    def __init__(self, problem: Problem, state: StackState, configured: Tensor) -> None:
+        self._problem, self._state = problem, state
+        self._optimizer = optimizers.FAMILY.of(problem.config.optimizer)
+        self._optimizer_state = state.group("optimizer")
+        self._lr = problem.config.optimizer.lr * state["schedule.factor"].to(state["parameters"].device)
+        # sums over all labels of the epoch, from which finish() makes means
+        self._squared, self._absolute = (torch.zeros_like(configured, dtype=torch.float64) for _ in range(2))
+        self._label_counts = torch.zeros(configured.shape[1], dtype=torch.float64, device=configured.device)
+        self._weighting = EpochWeighting(problem, state, configured)
+
+    @property
+    def combines_gradients(self) -> bool:
+        """Whether the weighting combines the tasks' gradients, instead of weighting their losses."""
+        return self._weighting.combines
+
+    def __call__(self, graphs: Tensor) -> None:
+        """Do one step: predictions, losses, gradient, update.
+
+        Args:
+            graphs: ``[B]`` indices of the batch's graphs in the table.
+        """
+        problem, state = self._problem, self._state
+        batch = problem.table.batch(graphs)
+        losses, absolute, gradient = _losses_and_gradient(problem, state, self._weighting, batch)
+        self._optimizer.step(problem.config.optimizer, state["parameters"], gradient, self._optimizer_state, self._lr)
+        label_counts = _label_counts(batch, problem.model.spec.tasks)
+        self._weighting.step(losses, label_counts > 0, self._lr)
+        self._squared.add_(losses * label_counts)
+        self._absolute.add_(absolute * label_counts)
+        self._label_counts.add_(label_counts)
+
+    def finish(self) -> Errors:
+        """End the epoch: put the states of the optimiser and of the weighting back into the stack's.
+
+        Returns:
+            errors over the epoch's labels, each at the weights that the model had at the training step of that label.
+        """
+        self._state.put("optimizer", self._optimizer_state)
+        counts = self._label_counts
+        errors = Errors(self._squared / counts.clamp(min=1), self._absolute / counts.clamp(min=1))
+        self._weighting.end(self._state, errors.mse)
+        return errors
+
+
+def losses_and_gradient(
+    problem: Problem, state: StackState, configured: Tensor, graphs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute what a training step computes before it updates the parameters.
+
+    Args:
+        problem: model and data.
+        state: M members; running statistics of batch norm are updated in place.
+        configured: ``[M, T]`` task weights of the configuration, 0 for tasks that a member does not learn.
+        graphs: ``[B]`` indices of the batch's graphs in the table.
 
     Returns:
-        errors over the epoch's labels, each with the weights that met it.
+        task losses ``[M, T]``, and the gradient ``[M, P]`` that the weighting makes of them.
     """
-    optimizer = registry.load("train.optimizer", problem.config.optimizer.name)
-    moments = state.group("optimizer")
-    lr = problem.config.optimizer.lr * state["schedule.factor"].to(state["parameters"].device)
-    squared, absolute = (torch.zeros_like(weights, dtype=torch.float64) for _ in range(2))
-    labels = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
-    weighted = Weighted(problem, state, weights)
-
-    def step(graphs: Tensor) -> None:
-        batch = problem.table.batch(graphs)
-        losses, sizes, gradient = _losses_and_gradient(problem, state, weighted, batch)
-        optimizer.step(problem.config.optimizer, state["parameters"], gradient, moments, lr)
-        count = _label_counts(batch, problem.model.spec.tasks)
-        weighted.step(losses, count > 0, lr)
-        squared.add_(losses * count)
-        absolute.add_(sizes * count)
-        labels.add_(count)
-
-    # Batches of separate graphs have shapes of their own, and a combiner of gradients computes on the CPU.
-    alike = problem.table.shared and not weighted.combines
-    recorded.each(step, batches(problem, state.epoch), recorded.cuda_graph if alike and weights.is_cuda else None)
-    state.put("optimizer", moments)
-    state.epoch += 1
-    found = Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))
-    weighted.end(state, found.mse)
-    return found
-
-
-def batches(problem: Problem, epoch: int) -> Sequence[Tensor]:
-    """Training indices of ``epoch``, shuffled by a stream of its own, in batches."""
-    generator = torch.Generator().manual_seed(stream_seed("batches", problem.stream, epoch))
-    order = torch.randperm(len(problem.train), generator=generator).to(problem.train.device)
-    return problem.train[order].split(problem.config.batch_size)
-
-
-def losses_and_gradient(problem: Problem, state: StackState, weights: Tensor, graphs: Tensor) -> tuple[Tensor, Tensor]:
-    """Task losses ``[M, T]`` and the gradient ``[M, P]`` that the weighting makes of them, of given ``weights``.
-
-    Members share no parameter, so one backward pass on the sum over members serves all.
-    """
-    losses, _, gradient = _losses_and_gradient(
-        problem, state, Weighted(problem, state, weights), problem.table.batch(graphs)
-    )
+    weighting = EpochWeighting(problem, state, configured)
+    losses, _, gradient = _losses_and_gradient(problem, state, weighting, problem.table.batch(graphs))
     return losses, gradient
 
 
 def _losses_and_gradient(
-    problem: Problem, state: StackState, weighted: Weighted, batch: GraphBatch
+    problem: Problem, state: StackState, weighting: EpochWeighting, batch: GraphBatch
 ) -> tuple[Tensor, Tensor, Tensor]:
-    flat = state["parameters"].detach().requires_grad_()
+    """Return mean squared errors ``[M, T]``, mean absolute errors ``[M, T]`` and the gradient ``[M, P]`` of a batch.
+
+    Members share no parameter, so one backward pass on the sum over members gives the gradient of each of them.
+    """
+    parameters = state["parameters"].detach().requires_grad_()
     buffers = problem.buffers.unflatten(state["buffers"])
-    outputs = problem.model(problem.layout.unflatten(flat), buffers, batch, training=True)
+    outputs = problem.model(problem.layout.unflatten(parameters), buffers, batch, training=True)
     losses = task_losses(outputs, batch, problem.model.spec.tasks)
-    sizes = absolute_errors(outputs, batch, problem.model.spec.tasks)
-    return losses.detach(), sizes, weighted.gradient(losses, flat)
+    absolute = absolute_errors(outputs, batch, problem.model.spec.tasks)
+    return losses.detach(), absolute, weighting.gradient(losses, parameters)
 
 
 @torch.no_grad()
 def predict(problem: Problem, parameters: Tensor, buffers: Tensor, graphs: Tensor) -> Outputs:
-    """Normalised predictions for ``graphs``, in their order.
+    """Predict all tasks for some graphs, in normalised units and in evaluation mode.
+
+    Args:
+        problem: model and data.
+        parameters: ``[M, P]`` weights of the members.
+        buffers: ``[M, Q]`` running statistics of the members.
+        graphs: ``[G]`` indices of graphs in the table; predictions are in their order.
 
     Returns:
         task -> ``[M, G]`` (graph level) or ``[M, sum of nodes]`` (node level, graph by graph).
     """
-    named, running = problem.layout.unflatten(parameters), problem.buffers.unflatten(buffers)
-    found: dict[str, list[Tensor]] = {task: [] for task in problem.model.spec.tasks}
-    for some in graphs.split(EVALUATION_BATCH):
-        outputs = problem.model(named, running, problem.table.batch(some), training=False)
+    named_parameters, named_buffers = problem.layout.unflatten(parameters), problem.buffers.unflatten(buffers)
+    predictions: dict[str, list[Tensor]] = {task: [] for task in problem.model.spec.tasks}
+    for indices in graphs.split(EVALUATION_BATCH):
+        outputs = problem.model(named_parameters, named_buffers, problem.table.batch(indices), training=False)
         for task, values in outputs.items():
-            found[task].append(values if values.dim() == 2 else values.transpose(1, 2).flatten(1))
-    return {task: torch.cat(values, dim=1) for task, values in found.items()}
+            # [M, G] as it is; [M, N, B] with the graph inside the node becomes [M, B N], graph by graph
+            predictions[task].append(values if values.dim() == 2 else values.transpose(1, 2).flatten(1))
+    return {task: torch.cat(values, dim=1) for task, values in predictions.items()}
 
 
 def validate(problem: Problem, state: StackState) -> Tensor:
-    """``[M, T]`` mean squared errors over the validation graphs, each label counting once."""
+    """Return ``[M, T]`` mean squared errors over the validation graphs, each label counting once."""
     return errors_on(problem, state, problem.val).mse
 
 
 @torch.no_grad()
 def errors_on(problem: Problem, state: StackState, graphs: Tensor) -> Errors:
-    """Errors at the present weights over ``graphs``, in evaluation mode; changes nothing."""
-    named = problem.layout.unflatten(state["parameters"])
-    running = problem.buffers.unflatten(state["buffers"])
+    """Return the errors over ``graphs`` at the present weights, in evaluation mode; ``state`` stays as it is.
+
+    Args:
+        problem: model and data.
+        state: M members.
+        graphs: ``[G]`` indices of graphs in the table.
+    """
+    parameters = problem.layout.unflatten(state["parameters"])
+    buffers = problem.buffers.unflatten(state["buffers"])
     tasks = problem.model.spec.tasks
     device = state["parameters"].device
     squared, absolute = (torch.zeros(len(state), len(tasks), dtype=torch.float64, device=device) for _ in range(2))
-    labels = torch.zeros(len(tasks), dtype=torch.float64, device=device)
-    for some in graphs.split(EVALUATION_BATCH):
-        batch = problem.table.batch(some)
-        outputs = problem.model(named, running, batch, training=False)
-        count = _label_counts(batch, tasks)
-        squared += task_losses(outputs, batch, tasks).double() * count
-        absolute += absolute_errors(outputs, batch, tasks).double() * count
-        labels += count
-    return Errors(squared / labels.clamp(min=1), absolute / labels.clamp(min=1))
+    counts = torch.zeros(len(tasks), dtype=torch.float64, device=device)
+    for indices in graphs.split(EVALUATION_BATCH):
+        batch = problem.table.batch(indices)
+        outputs = problem.model(parameters, buffers, batch, training=False)
+        label_counts = _label_counts(batch, tasks)
+        squared += task_losses(outputs, batch, tasks).double() * label_counts
+        absolute += absolute_errors(outputs, batch, tasks).double() * label_counts
+        counts += label_counts
+    return Errors(squared / counts.clamp(min=1), absolute / counts.clamp(min=1))
 
 
 def _label_counts(batch: GraphBatch, tasks: Sequence[str]) -> Tensor:
-    """``[T]`` float64."""
+    """Return how many labels the batch has for each task, ``[T]`` float64."""
     return torch.stack([num_labels(batch.targets[task], batch.labelled.get(task)) for task in tasks])
 
 
 def num_labels(targets: Tensor, mask: Tensor | None) -> Tensor:
-    """How many labels a batch has for one task, as a float64 scalar tensor."""
-    if mask is None:  # filled on the device; a tensor made of a number would be copied there
+    """Return how many labels a batch has for one task, as a float64 scalar tensor.
+
+    Args:
+        targets: the task's labels, of any shape.
+        mask: of the same shape, 1 where a label exists and 0 elsewhere; None if all exist.
+    """
+    if mask is None:  # full() fills on the device; a tensor made from a number would be copied there
         return torch.full((), targets.numel(), dtype=torch.float64, device=targets.device)
     return mask.sum().double()

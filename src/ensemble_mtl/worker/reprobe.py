@@ -1,4 +1,4 @@
-"""Curvature of a member that has been trained: the study's own probes at its checkpoint, with any settings."""
+"""The curvature of a trained member at its checkpoint, by the study's probes or with other settings."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from typing import Any, Literal
 from ensemble_mtl.config.registry import unknown
 from ensemble_mtl.config.sections import ProbeConfig
 from ensemble_mtl.config.study import StudyConfig
-from ensemble_mtl.core.errors import StudyError
+from ensemble_mtl.core.errors import ConfigError, StudyError
 from ensemble_mtl.core.runtime.provenance import device_name, versions
+from ensemble_mtl.core.runtime.this_process import one_thread
 from ensemble_mtl.curvature.measure import measure
 from ensemble_mtl.data import prepare
 from ensemble_mtl.study import results
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member, label
 from ensemble_mtl.study.results import ProbeResult
+from ensemble_mtl.study.study_files import configuration
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.state import StackState
 from ensemble_mtl.train.step import Problem
-from ensemble_mtl.worker.shard import choose_device, make_problem
+from ensemble_mtl.worker.problem import choose_device, make_problem
 
 Weights = Literal["last", "best"]
-"""Of the last epoch, as the study's probe ``end``, or of the least validation loss."""
+"""The weights of the last epoch, as the study's probe ``end`` has them, or those of the smallest validation loss."""
 
 
 @dataclass(frozen=True)
-class Reprobed:
-    """What was measured.
+class MeasuredCurvature:
+    """The curvature of one trained member.
 
     Attributes:
         study: the member's study.
-        member: whose weights.
-        weights: which of them.
-        settings: how it was measured.
-        probes: one per task.
+        member: the member whose weights were probed.
+        weights: which of its weights these are.
+        settings: the settings of the probes.
+        probes: the curvature of each task's loss.
         data_sha256: content hash of the data.
-        synthetic: whether these are.
-        device: what it ran on.
+        synthetic: whether the data are synthetic.
+        device: what the measurement ran on.
     """
 
     study: Study
@@ -53,7 +55,7 @@ class Reprobed:
     device: str
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, without the probes' arrays."""
+        """Return the probes as JSON values, without the nodes and weights of their spectra."""
         settings = self.settings.model_dump(mode="json", exclude={"epochs"})
         return {
             "study": self.study.config.name,
@@ -70,69 +72,107 @@ class Reprobed:
             "probes": [results.probe_record(probe) for probe in self.probes],
         }
 
-    def whole(self) -> dict[str, Any]:
-        """The same with nodes and weights of the spectra."""
-        found = self.to_json()
+    def to_json_with_spectra(self) -> dict[str, Any]:
+        """Return the probes as JSON values, with the nodes and weights of their spectra."""
+        record = self.to_json()
         arrays = map(results.probe_arrays, self.probes)
-        return {**found, "probes": [{**one, **more} for one, more in zip(found["probes"], arrays, strict=True)]}
+        probes = [{**probe, **spectrum} for probe, spectrum in zip(record["probes"], arrays, strict=True)]
+        return {**record, "probes": probes}
 
 
-def reprobe(
+def measure_curvature(
+    study: Study,
+    member: Member,
+    *,
+    overrides: Sequence[str] = (),
+    weights: Weights = "last",
+    tasks: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> MeasuredCurvature:
+    """Measure the curvature of a trained member, without changing its study.
+
+    With the study's own settings the numbers are those of its probe ``end``, bit for bit. It runs with one thread, as a
+    worker does, since more threads round otherwise.
+
+    Args:
+        study: a study that was run; its ``resolved.yaml`` has the settings.
+        member: one of its members, with a checkpoint.
+        overrides: texts such as ``"probes.graphs=32"``, which set a key of ``probes``, or ``"train.device=cpu"``.
+        weights: ``last`` for those of the last epoch, ``best`` for those of the smallest validation loss.
+        tasks: tasks that the member learns; all of them by default.
+        say: receives a line of text at each step; by default nothing is shown.
+
+    Returns:
+        What was measured; its ``probes`` are one per task, in the order of the member's subset.
+
+    Raises:
+        ConfigError: an override is wrong, or sets another key.
+        StudyError: the member has no checkpoint, does not learn a task, or rests on other data.
+        StoreError: the checkpoint or the data are damaged.
+        DataError: the split is missing, or of other data.
+    """
+    config = _config(study, overrides)
+    check_tasks(member, tasks)
+    with one_thread():
+        return _measure(study, member, config, weights, tasks, say or (lambda text: None))
+
+
+def _config(study: Study, overrides: Sequence[str]) -> StudyConfig:
+    """Return the study's configuration with other settings of the probes."""
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key == "probes.epochs":
+            raise ConfigError(f"--set {text}: the checkpoint says which epoch; choose by --at last or best")
+        if key.partition(".")[0] != "probes" and key != "train.device":
+            raise ConfigError(f"--set {text}: expected a key of probes, for example probes.graphs=32")
+    defaults = () if study.config.probes else ("probes={}",)
+    return configuration(study.root, (*defaults, *overrides))
+
+
+def _measure(
     study: Study,
     member: Member,
     config: StudyConfig,
     weights: Weights,
     tasks: Sequence[str],
-    tell: Callable[[str], None],
-) -> Reprobed:
-    """Measure the member as the study's own probes would, bit for bit; nothing in the study is changed.
-
-    Args:
-        study: the study as it was run.
-        member: of its plan.
-        config: the study's, but for the probes' settings and the device.
-        weights: where to measure.
-        tasks: some of the member's; all if there are none.
-        tell: told of each step.
-
-    Raises:
-        StudyError: the member has no checkpoint, does not learn a task, or rests on other data.
-        StoreError: the checkpoint or the data are damaged.
-        DataError: the split is missing, or of other data.
-    """
-    check_tasks(member, tasks)
+    say: Callable[[str], None],
+) -> MeasuredCurvature:
     path = study.checkpoint(member)
     if not path.exists():
-        raise StudyError(f"{path}: there is no checkpoint, so the member is not trained; `ensemble-mtl run` does it")
+        raise StudyError(f"{path}: no such checkpoint, so the member is not trained yet; `ensemble-mtl run` trains it")
     device = choose_device(config)
-    saved, _ = checkpoint.load(path, member.id, device)
+    state, _ = checkpoint.load(path, member.id, device)
     prepared = prepare.load(study, member.split)
     _refuse_other_data(study, member, prepared.store.sha256)
     problem = make_problem(config, prepared, member.subset, member.split, member.fraction, device)
-    _refuse_other_shape(path, problem, saved)
+    _refuse_other_sizes(path, problem, state)
     settings = config.probes or ProbeConfig()
-    # in the order of the subset, since the study has them so
+    # in the order of the subset, as the study probes them, so that both draw the same random vectors
     chosen = [task for task in member.subset if task in (tasks or member.subset)]
-    (found,) = measure(problem, at(saved, weights), settings, chosen, tell)
-    if absent := [task for task in chosen if all(one.task != task for one in found)]:
+    (probes,) = measure(problem, with_weights(state, weights), settings, chosen, say)
+    if absent := [task for task in chosen if all(probe.task != task for probe in probes)]:
         raise StudyError(
             f"probes.graphs: none of the {settings.graphs} training graphs of the probe set has a label of "
             f"{', '.join(absent)}; take more graphs, or other tasks"
         )
-    return Reprobed(
+    return MeasuredCurvature(
         study=study,
         member=member,
         weights=weights,
         settings=settings,
-        probes=found,
+        probes=probes,
         data_sha256=prepared.store.sha256,
-        synthetic=bool(prepared.store.provenance.get("synthetic", False)),
+        synthetic=prepared.store.provenance["synthetic"],
         device=device_name(device),
     )
 
 
 def check_tasks(member: Member, tasks: Sequence[str]) -> None:
-    """Raise StudyError unless the member learns each of ``tasks``: only these have a head that means something."""
+    """Check that the member learns each of ``tasks``, since it has no head for any other task.
+
+    Raises:
+        StudyError: it does not learn one of them.
+    """
     for task in tasks:
         if task not in member.subset:
             raise StudyError(
@@ -140,32 +180,44 @@ def check_tasks(member: Member, tasks: Sequence[str]) -> None:
             )
 
 
-def at(state: StackState, weights: Weights) -> StackState:
-    """The state of one member with the weights asked for, as of their own epoch."""
+def with_weights(state: StackState, weights: Weights) -> StackState:
+    """Return the state of one member with the weights that are asked for, at the epoch that they are of."""
     if weights == "last":
         return state
     tensors = {**state.tensors, **{name: state[f"best.{name}"] for name in ("parameters", "buffers")}}
     return replace(state, tensors=tensors, epoch=int(state["best.epoch"][0]))
 
 
+def _refuse_unlabelled(settings: ProbeConfig, tasks: Sequence[str], probes: Sequence[ProbeResult]) -> None:
+    """Raise StudyError if one of the tasks has no probe, because no graph of the probe set has a label of it."""
+    probed = {probe.task for probe in probes}
+    if unlabelled := [task for task in tasks if task not in probed]:
+        raise StudyError(
+            f"probes.graphs: none of the {settings.graphs} training graphs of the probe set has a label of "
+            f"{', '.join(unlabelled)}; take more graphs, or other tasks"
+        )
+
+
 def _refuse_other_data(study: Study, member: Member, sha256: str) -> None:
+    """Raise StudyError if the member's result was made from other data than those with the content hash ``sha256``."""
     path = study.result(member)
     try:
-        used = json.loads(path.read_text())["data_sha256"]
+        trained_on = json.loads(path.read_text())["data_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # the member is not finished, or its result damaged, which is no matter here
-    if used != sha256:
+        return  # the member is not finished, or its result is damaged, which does not matter here
+    if trained_on != sha256:
         raise StudyError(
-            f"{path}: trained on other data ({str(used)[:12]}) than {study.data} now holds ({sha256[:12]}); "
+            f"{path}: trained on other data ({str(trained_on)[:12]}) than {study.data} now holds ({sha256[:12]}); "
             "restore the former data"
         )
 
 
-def _refuse_other_shape(path: Path, problem: Problem, state: StackState) -> None:
+def _refuse_other_sizes(path: Path, problem: Problem, state: StackState) -> None:
+    """Raise StudyError if the checkpoint's weights do not fit the model that the data at hand require."""
     for name, layout in (("parameters", problem.layout), ("buffers", problem.buffers)):
         size = state[name].shape[1]
         if size != layout.size:
             raise StudyError(
-                f"{path}: holds {size} {name}, and the configuration with the data at hand has {layout.size}; "
+                f"{path}: got {size} {name}, expected {layout.size} by the configuration and the data at hand; "
                 "restore the data that the member was trained on"
             )

@@ -1,179 +1,205 @@
-"""A stack at work: epochs, probes, checkpoints, and a result for each member that ends."""
+"""The training of a stack: epochs, probes and checkpoints, until each of its members has ended."""
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from ensemble_mtl.core.errors import EnsembleMTLError
-from ensemble_mtl.core.runtime.provenance import device_name, versions
+from ensemble_mtl.core.errors import first_line
+from ensemble_mtl.core.runtime.memory import is_shortage
 from ensemble_mtl.curvature.measure import measure
-from ensemble_mtl.curvature.saved import arrays, plain
-from ensemble_mtl.data.prepare import Prepared
-from ensemble_mtl.study import results
-from ensemble_mtl.study.claims import RENEWAL_SECONDS, Keeper
-from ensemble_mtl.study.directory import Study
-from ensemble_mtl.study.member_files import add_metrics, begin, last_metrics, log, record_failure
-from ensemble_mtl.study.plan import FIXED, Member, Subset
-from ensemble_mtl.study.results import MemberResult, ProbeResult
-from ensemble_mtl.train import checkpoint
+from ensemble_mtl.curvature.saved import plain
+from ensemble_mtl.study.attempts import AttemptEvent, Phase
+from ensemble_mtl.study.claims import RENEWAL_SECONDS
+from ensemble_mtl.study.member_files import begin_attempt, last_metrics, log, record_event
+from ensemble_mtl.study.plan import Member, Subset
 from ensemble_mtl.train.loop import EpochReport, out_of_patience, run_epoch
-from ensemble_mtl.train.mixed import narrowed, own_spec
-from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.step import Problem
-from ensemble_mtl.worker.evaluation import evaluate
+from ensemble_mtl.train.state import StackState, joined
+from ensemble_mtl.worker import member_state
+from ensemble_mtl.worker.context import ShardContext
+from ensemble_mtl.worker.member_state import MemberRun
+from ensemble_mtl.worker.record import StackLabel, fail_member, write_epoch, write_results
+
+SAFETY = 1.2
+"""An epoch is begun if this many times the slowest epoch and checkpoint so far fit before the deadline."""
 
 
 @dataclass(frozen=True)
-class Control:
-    """The line between a stack and whoever runs it.
+class Done:
+    """The training is over: each member has its result, has failed, or was left to another process."""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Training was asked to stop, or ran out of time; everything is checkpointed, and the same command continues.
+
+    This is a value and no exception, since nothing went wrong.
 
     Attributes:
-        tell: receives an event (a JSON object) per epoch, finished and failed member.
-        stop: asked after every epoch; when true, all is checkpointed and training ends.
-        deadline: Unix time at which the machine is taken away; an epoch that cannot end
-            before it is not begun.
+        reason: after which epoch training stopped, and why, in words for a person.
     """
 
-    tell: Callable[[dict[str, Any]], None]
-    stop: Callable[[], bool]
-    deadline: float = math.inf
+    reason: str
 
 
-SAFETY = 1.2
-"""An epoch is begun if this many times the slowest one and the slowest checkpoint so far fit before the deadline."""
-
-
-class InterruptedTrainingError(EnsembleMTLError):
-    """Training was asked to stop; everything is checkpointed."""
-
-
-@dataclass
-class MemberRun:
-    """A member in training.
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Memory did not suffice for the stack; its members go on from their checkpoints.
 
     Attributes:
-        member: which one.
-        probes: finished probes, as plain values and tensors (they go into checkpoints).
+        error: first line of the allocator's message.
     """
 
-    member: Member
-    probes: list[dict[str, Any]] = field(default_factory=list)
+    error: str
+
+
+StackEnd = Done | Interrupted | OutOfMemory
+"""How the training of a stack ended."""
+
+
+def train_stack(context: ShardContext, members: Sequence[Member]) -> StackEnd:
+    """Train the members together, from their checkpoints to their ends.
+
+    Args:
+        context: what the stacks of the shard have in common.
+        members: members that have trained for the same number of epochs and that this process holds.
+    """
+    try:
+        return Stack(context, *_joined(context, members)).train()
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        return OutOfMemory(first_line(error))
+
+
+def _joined(context: ShardContext, members: Sequence[Member]) -> tuple[list[MemberRun], StackState]:
+    """Load the members from their checkpoints; return them, and one state of all of them."""
+    runs, states = zip(*(member_state.load(context.study, context.problem, member) for member in members), strict=True)
+    return list(runs), joined(states)
 
 
 class Stack:
     """Members that train together until each has ended.
 
     Args:
-        study: where files go.
-        problem: model and data.
-        prepared: the data with their normalisers.
+        context: what the stacks of the shard have in common.
         runs: the members.
-        state: theirs, in the same order.
-        control: to be told and asked.
-        keeper: holds the claims on the members.
+        state: the state of these members, in the same order.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        problem: Problem,
-        prepared: Prepared,
-        runs: list[MemberRun],
-        state: StackState,
-        control: Control,
-        keeper: Keeper,
-    ) -> None:
-        self.study, self.problem, self.prepared = study, problem, prepared
-        self.runs, self.state, self.control, self.keeper = runs, state, control, keeper
-        self.size, self.id = len(runs), uuid.uuid4().hex[:12]
-        self.config = study.config
-        self._saved = self._checked = time.monotonic()
-        self._slowest = self._saving = 0.0
+    def __init__(self, context: ShardContext, runs: list[MemberRun], state: StackState) -> None:
+        self.context, self.runs, self.state = context, runs, state
+        self.study, self.config, self.problem = context.study, context.study.config, context.problem
+        self.label = StackLabel(id=uuid.uuid4().hex[:12], size=len(runs))
+        self._saved_at = self._claims_checked_at = time.monotonic()
+        self._slowest_epoch = self._slowest_checkpoint = 0.0
 
-    def train(self) -> None:
-        """Train every member to its end."""
-        self._slowest = max(map(self._former_seconds, self.runs))
+    def train(self) -> Done | Interrupted:
+        """Train every member to its end, epoch by epoch."""
+        self._begin()
+        while self.runs:
+            if reason := self._too_late_for_an_epoch():
+                return self._interrupt(reason)
+            started = time.monotonic()
+            report = run_epoch(self.problem, self.state, self._task_weights())
+            report = self._leave_lost(report)
+            if not self.runs:
+                break
+            write_epoch(self.context, self.runs, report)
+            self._fail(torch.nonzero(report.failed).flatten().tolist())
+            self._probe(self.state.epoch, range(len(self.runs)))
+            self._finish_ended()
+            if self.runs and self.context.supervisor.stop_requested():
+                return self._interrupt("as requested")
+            if time.monotonic() - self._saved_at >= self.config.train.checkpoint_seconds:
+                self._checkpoint()
+            self._slowest_epoch = max(self._slowest_epoch, time.monotonic() - started)
+        return Done()
+
+    def _begin(self) -> None:
+        """Record the attempt, and do what precedes the next epoch: the probe before training, or pending results."""
+        self._slowest_epoch = max(map(self._seconds_per_epoch_before, self.runs))
         for run in self.runs:
-            begin(self.study, run.member, self.state.epoch, self.size)
+            begin_attempt(self.study, run.member, self.state.epoch, self.label.size)
         if self.state.epoch == 0:
             self._probe(0, range(len(self.runs)))
         else:
-            self._end()  # killed between its last checkpoint and its result
-        while self.runs:
-            self._stay_in_time()
-            started = time.monotonic()
-            self._epoch()
-            self._slowest = max(self._slowest, time.monotonic() - started)
+            self._finish_ended()  # a former process was killed between the last checkpoint and the results
 
-    def _former_seconds(self, run: MemberRun) -> float:
-        """Seconds per epoch of this stack, judged by what the member met before."""
-        former = last_metrics(self.study, run.member) if self.state.epoch else None
-        return former["seconds"] * max(1.0, len(self.runs) / former["stack"]) if former else 0.0
+    def _seconds_per_epoch_before(self, run: MemberRun) -> float:
+        """Return the seconds per epoch expected from the member's last epoch in an earlier attempt; 0 without one."""
+        metrics = last_metrics(self.study, run.member) if self.state.epoch else None
+        return metrics["seconds"] * max(1.0, len(self.runs) / metrics["stack"]) if metrics else 0.0
 
-    def _stay_in_time(self) -> None:
-        left = self.control.deadline - time.time()
-        if left < SAFETY * (self._slowest + self._saving):
-            self._interrupt(
-                f"an epoch takes {self._slowest:.1f} s, and the machine is lent for {max(left, 0):.1f} s more"
-            )
+    def _too_late_for_an_epoch(self) -> str | None:
+        """Return why another epoch would not end before the deadline; None if it would."""
+        seconds_left = self.context.supervisor.deadline - time.time()
+        if seconds_left >= SAFETY * (self._slowest_epoch + self._slowest_checkpoint):
+            return None
+        return (
+            f"an epoch takes {self._slowest_epoch:.1f} s, and the machine is lent for {max(seconds_left, 0):.1f} s more"
+        )
 
-    def _interrupt(self, why: str) -> None:
+    def _interrupt(self, cause: str) -> Interrupted:
+        """Checkpoint all members and record that training was stopped."""
         self._checkpoint()
-        text = f"stopped after epoch {self.state.epoch} ({why})"
+        reason = f"stopped after epoch {self.state.epoch} ({cause})"
         for run in self.runs:
-            log(self.study, run.member, text)
-        raise InterruptedTrainingError(f"{text}; the same command continues")
+            event = AttemptEvent(Phase.STOPPED, self.state.epoch, self.label.size)
+            record_event(self.study, run.member, event, reason)
+        return Interrupted(reason)
 
-    def _epoch(self) -> None:
-        report = run_epoch(self.problem, self.state, self._weights())
-        self._leave_lost()
-        if not self.runs:
-            return
-        self._record(report)
-        failed = torch.nonzero(report.failed).flatten().tolist()
-        for row in failed:
-            self._fail(row)
-        self._drop(failed)
-        self._probe(self.state.epoch, range(len(self.runs)))
-        self._end()
-        if self.runs and self.control.stop():
-            self._interrupt("as requested")
-        if time.monotonic() - self._saved >= self.config.train.checkpoint_seconds:
-            self._checkpoint()
+    def _leave_lost(self, report: EpochReport) -> EpochReport:
+        """Go on without the members that another process took over while this one was stopped or cut off.
 
-    def _leave_lost(self) -> None:
-        """Leave the members that another process took over while this one was stopped or cut off."""
-        if time.monotonic() - self._checked < RENEWAL_SECONDS:
-            return
-        self._checked = time.monotonic()
-        lost = [m for m, run in enumerate(self.runs) if not self.keeper.held(self.study.claim(run.member))]
-        for m in lost:
-            log(self.study, self.runs[m].member, "left to the process that took it over while this one was silent")
+        Returns:
+            the report on the members that are still held.
+        """
+        if time.monotonic() - self._claims_checked_at < RENEWAL_SECONDS:
+            return report
+        self._claims_checked_at = time.monotonic()
+        lost = [row for row, run in enumerate(self.runs) if not self.context.holds(run.member)]
+        for row in lost:  # the log only: from now on the other process records the attempts
+            log(self.study, self.runs[row].member, "left to the process that took it over while this one was silent")
+        held = [row for row in range(len(self.runs)) if row not in lost]
         self._drop(lost)
+        return report.take(held) if lost else report
 
-    def _end(self) -> None:
+    def _fail(self, rows: Sequence[int]) -> None:
+        """Let the members in these rows fail, because their losses are no longer finite."""
+        text = (
+            f"the loss is not finite after epoch {self.state.epoch}; "
+            "try a smaller train.optimizer.lr, or train.dtype float64"
+        )
+        for row in rows:
+            member, supervisor = self.runs[row].member, self.context.supervisor
+            fail_member(self.study, member, supervisor, text, epoch=self.state.epoch, stack=self.label.size)
+            self.context.release(member)
+        self._drop(rows)
+
+    def _finish_ended(self) -> None:
         """Write the results of the members that have trained long enough."""
-        over = self.state.epoch >= self.config.train.epochs
-        patience = out_of_patience(self.problem.config, self.state)
-        rows = [row for row in range(len(self.runs)) if over or bool(patience[row])]
+        is_last_epoch = self.state.epoch >= self.config.train.epochs
+        patience_ended = out_of_patience(self.problem.config, self.state)
+        rows = [row for row in range(len(self.runs)) if is_last_epoch or bool(patience_ended[row])]
         if rows:
-            self._finish(rows)
+            self._probe("end", rows)
+            write_results(self.context, [self.runs[row] for row in rows], self.state.take(rows), self.label)
             self._drop(rows)
 
-    def _drop(self, rows: list[int]) -> None:
-        kept = [row for row in range(len(self.runs)) if row not in rows]
-        if kept:
-            self.state = self.state.take(kept) if rows else self.state
-        self.runs = [self.runs[row] for row in kept]
+    def _drop(self, rows: Sequence[int]) -> None:
+        """Go on without the members in these rows."""
+        remaining = [row for row in range(len(self.runs)) if row not in rows]
+        if rows and remaining:
+            self.state = self.state.take(remaining)
+        self.runs = [self.runs[row] for row in remaining]
 
-    def _weights(self) -> torch.Tensor:
+    def _task_weights(self) -> torch.Tensor:
+        """Return the ``[M, T]`` task weights of the configuration, 0 for tasks that a member does not learn."""
         tasks = self.problem.model.spec.tasks
         rows = [
             [self.config.tasks[task].weight if task in run.member.subset else 0.0 for task in tasks]
@@ -183,118 +209,25 @@ class Stack:
         return torch.tensor(rows, dtype=parameters.dtype, device=parameters.device)
 
     def _probe(self, epoch: int | str, rows: Sequence[int]) -> None:
+        """Measure the curvature of the members in these rows, if the study probes at ``epoch``, a number or ``end``."""
         probes = self.config.probes
         if probes is None or epoch not in probes.epochs or not rows:
             return
-        by_subset: dict[Subset, list[int]] = {}
+        # members of one subset are probed together, for the tasks that they learn
+        rows_of_subset: dict[Subset, list[int]] = {}
         for row in rows:
-            by_subset.setdefault(self.runs[row].member.subset, []).append(row)
-        for subset, some in by_subset.items():
-            found = measure(self.problem, self.state.take(some), probes, subset)
-            for row, measured in zip(some, found, strict=True):
+            rows_of_subset.setdefault(self.runs[row].member.subset, []).append(row)
+        for subset, subset_rows in rows_of_subset.items():
+            measured = measure(self.problem, self.state.take(subset_rows), probes, subset)
+            for row, results in zip(subset_rows, measured, strict=True):
+                # the last epoch may have been probed by its number before it is probed as "end"
                 done = {(probe["task"], probe["epoch"]) for probe in self.runs[row].probes}
-                self.runs[row].probes += [plain(probe) for probe in measured if (probe.task, probe.epoch) not in done]
-
-    def _record(self, report: EpochReport) -> None:
-        tasks = self.problem.model.spec.tasks
-        for m, run in enumerate(self.runs):
-            own = [(t, task) for t, task in enumerate(tasks) if task in run.member.subset]
-            line = {
-                "epoch": report.epoch,
-                "lr": float(report.lr[m]),
-                "train_loss": _number(sum(float(report.train.mse[m, t]) * self.config.tasks[k].weight for t, k in own)),
-                "val_loss": _number(float(report.val_loss[m])),
-                "train_rmse_scaled": {task: _number(float(report.train.mse[m, t]) ** 0.5) for t, task in own},
-                "val_rmse_scaled": {task: _number(float(report.val.mse[m, t]) ** 0.5) for t, task in own},
-                "train_mae_scaled": {task: _number(float(report.train.mae[m, t])) for t, task in own},
-                "val_mae_scaled": {task: _number(float(report.val.mae[m, t])) for t, task in own},
-                "seconds": report.seconds,
-                "stack": len(self.runs),
-                **self._weighing(report, m, own),
-            }
-            if report.test is not None:
-                line["test_mae_scaled"] = {task: _number(float(report.test.mae[m, t])) for t, task in own}
-            add_metrics(self.study, run.member, line)
-        self.control.tell(
-            {
-                "event": "epoch",
-                "members": [run.member.id for run in self.runs],
-                "epoch": report.epoch,
-                "epochs": self.config.train.epochs,
-                "seconds": report.seconds,
-            }
-        )
-
-    def _weighing(self, report: EpochReport, m: int, own: list[tuple[int, str]]) -> dict[str, Any]:
-        """What the weighting did, if it is another than the default: task weights, and seconds of the stack."""
-        if self.runs[m].member.weighting == FIXED:
-            return {}
-        found: dict[str, Any] = {"weighting_seconds": report.weighting_seconds}
-        if report.weights is not None:
-            found["weights"] = {task: _number(float(report.weights[m, t])) for t, task in own}
-        return found
-
-    def _finish(self, rows: list[int]) -> None:
-        self._probe("end", rows)
-        state = self.state.take(rows)
-        metrics, predictions = evaluate(self.config, self.problem, self.prepared, state)
-        tasks = self.problem.model.spec.tasks
-        for i, row in enumerate(rows):
-            run, store = self.runs[row], self.prepared.store
-            self._save(row)
-            targets = {task: self.config.tasks[task].target for task in run.member.subset}
-            result = MemberResult(
-                member=run.member.to_json(),
-                data_sha256=store.sha256,
-                metrics={task: metrics[i][task] for task in targets},
-                units={task: store.target_info(name).unit for task, name in targets.items()},
-                epochs=self.state.epoch,
-                best_epoch=int(state["best.epoch"][i]),
-                stopped_early=self.state.epoch < self.config.train.epochs,
-                train_seconds=float(state["seconds"][i]),
-                stack_seconds=float(state["stack_seconds"][i]),
-                stack_size=self.size,
-                stack_id=self.id,
-                stack_tasks=list(tasks) if len(tasks) > len(run.member.subset) else [],
-                num_parameters=own_spec(self.problem, run.member.subset).num_parameters(),
-                device=device_name(state["parameters"].device),
-                dtype=self.config.train.dtype,
-                versions=versions(),
-                predictions={task: predictions[i][task] for task in targets},
-                probes=[ProbeResult(**arrays(probe)) for probe in run.probes],
-            )
-            results.write(self.study.folder(run.member), result)
-            self._leave(run, f"finished after epoch {self.state.epoch}, best epoch {result.best_epoch}")
-            self.control.tell({"event": "done", "member": run.member.id})
-
-    def _fail(self, row: int) -> None:
-        run = self.runs[row]
-        text = (
-            f"the loss is not finite after epoch {self.state.epoch}; "
-            "try a smaller train.optimizer.lr, or train.dtype float64"
-        )
-        record_failure(self.study, run.member, text)
-        self._leave(run, f"failed: {text}")
-        self.control.tell({"event": "failed", "member": run.member.id, "error": text})
-
-    def _leave(self, run: MemberRun, text: str) -> None:
-        log(self.study, run.member, text)
-        self.keeper.release(self.study.claim(run.member))
+                self.runs[row].probes += [plain(probe) for probe in results if (probe.task, probe.epoch) not in done]
 
     def _checkpoint(self) -> None:
+        """Write the checkpoint of every member."""
         started = time.monotonic()
-        for row in range(len(self.runs)):
-            self._save(row)
-        self._saved = time.monotonic()
-        self._saving = max(self._saving, self._saved - started)
-
-    def _save(self, row: int) -> None:
-        run = self.runs[row]
-        path = self.study.checkpoint(run.member)
-        own = narrowed(self.problem, run.member.subset, self.state.take([row]))
-        checkpoint.save(path, run.member.id, own, {"probes": run.probes})
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if value == value and abs(value) != float("inf") else None
+        for row, run in enumerate(self.runs):
+            member_state.save(self.study, self.problem, run, self.state.take([row]))
+        self._saved_at = time.monotonic()
+        self._slowest_checkpoint = max(self._slowest_checkpoint, self._saved_at - started)

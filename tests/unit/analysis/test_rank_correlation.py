@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ensemble_mtl.analysis.rank_correlation import MIN_POINTS, holm_corrected, ranks, spearman
+from ensemble_mtl.analysis.multiple_tests import holm_corrected
+from ensemble_mtl.analysis.rank_correlation import MIN_POINTS, ranks, spearman
 
 
 def columns(n: int, seed: int, slope: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -45,10 +45,13 @@ def test_ray_submit_hands_its_words_to_the_command_line(tmp_path: Path) -> None:
     stub.chmod(0o700)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_API_SERVER_ADDRESS": "http://head:8265"}
     words = [ROOT / "jobs/ray-submit.sh", "my study.yaml", "--out", "/shared/$(x)"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    told = done.stdout.splitlines()
-    assert told[:2] == ["job", "submit"]
-    command = ["ensemble-mtl", "run", "my study.yaml", "--out", "/shared/$(x)", "--launcher", "ray"]
-    assert told[told.index("--") + 1 :] == command
+    process = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    printed = process.stdout.splitlines()
+    assert printed[:2] == ["job", "submit"]
+    command = ["ensemble-mtl", "run", str(tmp_path / "my study.yaml"), "--out", "/shared/$(x)", "--launcher", "ray"]
+    assert printed[printed.index("--") + 1 :] == command
+    elsewhere = [ROOT / "jobs/ray-submit.sh", "/not/mounted/here/study.yaml"]
+    process = subprocess.run(elsewhere, env=environment, capture_output=True, text=True, check=True)
+    assert "/not/mounted/here/study.yaml" in process.stdout.splitlines()
     del environment["RAY_API_SERVER_ADDRESS"]
     assert subprocess.run(words, env=environment, capture_output=True).returncode != 0

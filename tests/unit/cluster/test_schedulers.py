@@ -43,9 +43,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 def test_slurm_submits_both_and_the_second_waits_for_the_end(tmp_path: Path, fake: Fake) -> None:
     fake.say("sbatch", "41;cluster\n")
-    asked = request(tmp_path / "study", "mpi", scheduler="slurm")
-    made = submissions.submit(asked)
-    assert (made.job, made.gather) == ("41", "41")
+    wanted = request(tmp_path / "study", "mpi", scheduler="slurm")
+    submission = submissions.submit(wanted)
+    assert (submission.job, submission.gather) == ("41", "41")
     jobs = tmp_path / "study/jobs"
     assert fake.heard("sbatch") == [
         "--parsable",
@@ -55,32 +55,34 @@ def test_slurm_submits_both_and_the_second_waits_for_the_end(tmp_path: Path, fak
         "--kill-on-invalid-dep=yes",
         str(jobs / "quickstart-mpi-1.gather.sh"),
     ]
-    assert submissions.load_all(asked.study) == [made]
-    assert submissions.next_name(asked.study, "mpi") == "quickstart-mpi-2"
-    assert config_file.load(jobs / "quickstart-mpi-1/study.yaml").seeds == asked.study.config.seeds
+    assert submissions.load_all(wanted.study) == [submission]
+    assert submissions.next_name(wanted.study, "mpi") == "quickstart-mpi-2"
+    assert config_file.load(jobs / "quickstart-mpi-1/study.yaml").seeds == wanted.study.config.seeds
 
 
 def test_two_submissions_at_once_have_names_of_their_own(tmp_path: Path, fake: Fake) -> None:
     fake.say("sbatch", "41\n")
-    asked = request(tmp_path / "study", "mpi", scheduler="slurm")
-    assert [submissions.submit(asked).name for _ in range(2)] == ["quickstart-mpi-1", "quickstart-mpi-2"]
+    wanted = request(tmp_path / "study", "mpi", scheduler="slurm")
+    assert [submissions.submit(wanted).name for _ in range(2)] == ["quickstart-mpi-1", "quickstart-mpi-2"]
     assert "quickstart-mpi-2/study.yaml" in (tmp_path / "study/jobs/quickstart-mpi-2.sh").read_text()
 
 
 def test_snapshot_plans_the_same_members(tmp_path: Path, fake: Fake) -> None:
     fake.say("sbatch", "41\n")
-    asked = request(tmp_path / "study", "array", scheduler="slurm")
-    made = submissions.submit(asked)
-    copy = config_file.load(tmp_path / f"study/jobs/{made.name}/study.yaml")
-    assert Study(copy, asked.study.root).members() == asked.study.members()
+    wanted = request(tmp_path / "study", "array", scheduler="slurm")
+    submission = submissions.submit(wanted)
+    copy = config_file.load(tmp_path / f"study/jobs/{submission.name}/study.yaml")
+    assert Study(copy, wanted.study.root).plan() == wanted.study.plan()
 
 
 def test_lsf_submits_the_script_on_standard_input(tmp_path: Path, fake: Fake) -> None:
     fake.say("bsub", "Job <12> is submitted to default queue <normal>.\n")
-    made = submissions.submit(request(tmp_path / "study", "array", scheduler="lsf"))
-    assert (made.job, made.gather) == ("12", "12")
+    submission = submissions.submit(request(tmp_path / "study", "array", scheduler="lsf"))
+    assert (submission.job, submission.gather) == ("12", "12")
     assert fake.heard("bsub") == ["-w", "ended(12)"]
-    assert (fake.folder / "bsub.input").read_text() == (tmp_path / f"study/jobs/{made.name}.gather.sh").read_text()
+    assert (fake.folder / "bsub.input").read_text() == (
+        tmp_path / f"study/jobs/{submission.name}.gather.sh"
+    ).read_text()
 
 
 @pytest.mark.parametrize("name", ["100%j", "back\\slash"])
@@ -94,38 +96,74 @@ def test_slurm_would_misread_such_a_folder(tmp_path: Path, fake: Fake, name: str
 @pytest.mark.parametrize(("scheduler", "command"), [("slurm", "sbatch"), ("lsf", "bsub")])
 def test_refusal_is_passed_on_and_nothing_is_left(tmp_path: Path, fake: Fake, scheduler: str, command: str) -> None:
     fake.say(command, "error: invalid partition specified: moon\n", code=1, stream=2)
-    asked = request(tmp_path / "study", "mpi", scheduler=scheduler)
+    wanted = request(tmp_path / "study", "mpi", scheduler=scheduler)
     with pytest.raises(StudyError, match="refused: error: invalid partition specified: moon"):
-        submissions.submit(asked)
+        submissions.submit(wanted)
     assert not list((tmp_path / "study/jobs").iterdir())
-    assert not submissions.load_all(asked.study)
+    assert not submissions.load_all(wanted.study)
 
 
 @pytest.mark.parametrize("scheduler", registry.names("cluster"))
 def test_missing_command_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    asked = request(tmp_path / "study", "mpi", scheduler=scheduler)
+    wanted = request(tmp_path / "study", "mpi", scheduler=scheduler)
     with pytest.raises(StudyError, match=r"not found; run this on a login node of the cluster, or use .*--dry-run"):
-        submissions.submit(asked)
+        submissions.submit(wanted)
+
+
+def report_command(folder: Path) -> str:
+    """The command that does what the second job would have done."""
+    return f"ensemble-mtl report {folder}/study/jobs/quickstart-mpi-1/study.yaml --out {folder}/study"
+
+
+def test_gather_job_without_an_answer_may_have_been_taken(
+    tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.say("sbatch", "41\n")
+    script = (fake.folder / "sbatch").read_text()
+    (fake.folder / "sbatch").write_text(script.replace("cat >", '[[ "$*" == *afterany* ]] && exec sleep 60; cat >'))
+    monkeypatch.setattr(base.ask, "__defaults__", (None, "", 0.5))
+    wanted = request(tmp_path / "study", "mpi", scheduler="slurm")
+    with pytest.raises(StudyError, match=r"job 41 is submitted; of the one that gathers, .*no answer in") as caught:
+        submissions.submit(wanted)
+    gather = tmp_path / "study/jobs/quickstart-mpi-1.gather.sh"
+    assert f"look whether it has taken {gather}; if it has not, when job 41" in str(caught.value)
+    assert report_command(tmp_path) in str(caught.value)
+    assert gather.exists()
+    assert [(submission.job, submission.gather) for submission in submissions.load_all(wanted.study)] == [("41", None)]
+
+
+def test_name_is_free_again_if_a_script_cannot_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = request(tmp_path / "study", "mpi", scheduler="slurm")
+
+    def fail(job: base.Job) -> str:
+        raise StudyError("no script")
+
+    monkeypatch.setattr(wanted.scheduler, "render", fail)
+    with pytest.raises(StudyError, match="no script"):
+        submissions.submit(wanted)
+    assert submissions.next_name(wanted.study, "mpi") == "quickstart-mpi-1"
+    assert not list((tmp_path / "study/jobs").iterdir())
 
 
 def test_unsubmitted_gather_leaves_the_job_on_record(
     tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.say("sbatch", "41\n")
-    asked = request(tmp_path / "study", "mpi", scheduler="slurm")
-    submit = asked.scheduler.submit
+    wanted = request(tmp_path / "study", "mpi", scheduler="slurm")
+    submit = wanted.scheduler.submit
 
     def fail(script: Path, after: str | None = None) -> str:
         if after:
             raise StudyError("sbatch refused: too many jobs")
-        found: str = submit(script)
-        return found
+        job: str = submit(script)
+        return job
 
-    monkeypatch.setattr(asked.scheduler, "submit", fail)
-    with pytest.raises(StudyError, match=r"job 41 is submitted, but not the one that gathers.*too many jobs"):
-        submissions.submit(asked)
-    assert [(one.job, one.gather) for one in submissions.load_all(asked.study)] == [("41", None)]
+    monkeypatch.setattr(wanted.scheduler, "submit", fail)
+    with pytest.raises(StudyError, match=r"job 41 is submitted, but not the one that gathers.*too many jobs") as caught:
+        submissions.submit(wanted)
+    assert str(caught.value).endswith(f"; when job 41 has ended, run `{report_command(tmp_path)}`")
+    assert [(submission.job, submission.gather) for submission in submissions.load_all(wanted.study)] == [("41", None)]
 
 
 def squeue(*rows: tuple[str, str, str, str]) -> str:
@@ -135,8 +173,8 @@ def squeue(*rows: tuple[str, str, str, str]) -> str:
 def test_slurm_states_are_those_of_each_element(fake: Fake) -> None:
     rows = [("41_1", "RUNNING", "2", "None"), ("41_2", "PENDING", "0", "JobArrayTaskLimit")]
     fake.say("squeue", squeue(*rows, ("42", "COMPLETED", "0", "None")))
-    found = registry.load("cluster", "slurm").states(["41", "42", "43"])
-    assert found == [
+    states = registry.family("cluster").load("slurm").states(["41", "42", "43"])
+    assert states == [
         base.State("41_1", "RUNNING", True, "", 2),
         base.State("41_2", "PENDING", True, "JobArrayTaskLimit", 0),
         base.State("42", "COMPLETED", False, "", 0),
@@ -147,12 +185,12 @@ def test_slurm_states_are_those_of_each_element(fake: Fake) -> None:
 
 def test_slurm_forgot_the_only_job(fake: Fake) -> None:
     fake.say("squeue", "slurm_load_jobs error: Invalid job id specified\n", code=1, stream=2)
-    assert [state.state for state in registry.load("cluster", "slurm").states(["41"])] == ["GONE"]
+    assert [state.state for state in registry.family("cluster").load("slurm").states(["41"])] == ["GONE"]
 
 
 def test_lsf_states_are_those_of_each_element(fake: Fake) -> None:
     fake.say("bjobs", "12|1|RUN|-|-\n12|2|PEND|-|Job dependency condition not satisfied\n13|0|EXIT|exit code 1|-\n")
-    assert registry.load("cluster", "lsf").states(["12"]) == [
+    assert registry.family("cluster").load("lsf").states(["12"]) == [
         base.State("12_1", "RUN", True, "", None),
         base.State("12_2", "PEND", True, "Job dependency condition not satisfied", None),
         base.State("13", "EXIT", False, "exit code 1", None),
@@ -160,12 +198,12 @@ def test_lsf_states_are_those_of_each_element(fake: Fake) -> None:
 
 
 def submitted(root: Path) -> Study:
-    asked = request(root, "array", scheduler="slurm")
-    folder = root / "jobs" / asked.name
+    wanted = request(root, "array", scheduler="slurm")
+    folder = root / "jobs" / wanted.name
     folder.mkdir(parents=True)
-    record = {"name": asked.name, "scheduler": "slurm", "launcher": "array", "site": "x", "time": 1.0}
+    record = {"name": wanted.name, "scheduler": "slurm", "launcher": "array", "site": "x", "time": 1.0}
     (folder / "submitted.json").write_text(json.dumps({**record, "job": "41", "gather": "42"}))
-    return asked.study
+    return wanted.study
 
 
 def test_table_joins_the_elements(tmp_path: Path, fake: Fake) -> None:
@@ -223,7 +261,7 @@ def test_job_that_is_gone_keeps_no_other_from_being_cancelled(
     fake: Fake, scheduler: str, command: str, gone: str
 ) -> None:
     fake.say(command, gone, code=1, stream=2)
-    registry.load("cluster", scheduler).cancel(["12", "11"])
+    registry.family("cluster").load(scheduler).cancel(["12", "11"])
     assert fake.heard(command) == ["12", "11"]
 
 
@@ -231,7 +269,7 @@ def test_job_that_is_gone_keeps_no_other_from_being_cancelled(
 def test_jobs_that_cannot_be_cancelled_are_named_after_all_were_tried(fake: Fake, scheduler: str, command: str) -> None:
     fake.say(command, "Access denied", code=1, stream=2)
     with pytest.raises(StudyError, match=r"job 12: .*Access denied; job 11: .*Access denied"):
-        registry.load("cluster", scheduler).cancel(["12", "11"])
+        registry.family("cluster").load(scheduler).cancel(["12", "11"])
 
 
 def test_files_of_a_job_that_may_have_been_taken_are_left(

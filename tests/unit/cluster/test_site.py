@@ -24,24 +24,24 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def fault(folder: Path, text: str, **given: Any) -> str:
+def fault(folder: Path, text: str, **overrides: Any) -> str:
     """The message that the file brings about."""
-    options = {key: (f"--{key}", value) for key, value in given.items()}
+    options = {key: (f"--{key}", value) for key, value in overrides.items()}
     with pytest.raises(ConfigError) as error:
         site.load(write(folder, f"name: here\nscheduler: slurm\n{text}"), options)
     return str(error.value)
 
 
 def test_the_promised_profiles_are_there() -> None:
-    found = {path.stem for path in PROFILES}
-    assert found >= {"perlmutter", "frontier", "summit", "slurm", "lsf", "laptop"}
+    names = {path.stem for path in PROFILES}
+    assert names >= {"perlmutter", "frontier", "summit", "slurm", "lsf", "laptop"}
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_profile_is_valid_and_bears_its_files_name(path: Path) -> None:
-    found = site.load(path, {})
-    assert found.name == path.stem
-    assert found.account is None, "the account is the user's"
+    profile = site.load(path, {})
+    assert profile.name == path.stem
+    assert profile.account is None, "the account is the user's"
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
@@ -67,8 +67,8 @@ def test_schema_refuses_what_the_model_refuses(change: dict[str, Any]) -> None:
 
 def test_known_machines_have_their_published_sizes() -> None:
     def sizes(name: str) -> tuple[int, int]:
-        found = site.load(SITES / f"{name}.yaml", {})
-        return found.cpus_per_node, found.gpus_per_node
+        profile = site.load(SITES / f"{name}.yaml", {})
+        return profile.cpus_per_node, profile.gpus_per_node
 
     assert sizes("perlmutter") == (64, 4)
     assert sizes("frontier") == (56, 8)
@@ -82,13 +82,13 @@ def test_every_scheduler_has_defaults_of_its_own() -> None:
 
 def test_workers_are_shards_per_gpu_or_else_cores() -> None:
     assert site.load(None, {"cpus_per_node": ("", 6)}, "slurm").workers_per_node == 6
-    given = {"cpus_per_node": ("", 6), "gpus_per_node": ("", 2), "workers_per_gpu": ("", 3)}
-    assert site.load(None, given, "slurm").workers_per_node == 6
+    overrides = {"cpus_per_node": ("", 6), "gpus_per_node": ("", 2), "workers_per_gpu": ("", 3)}
+    assert site.load(None, overrides, "slurm").workers_per_node == 6
 
 
 def test_unknown_key_is_named_with_its_line_and_the_nearest(tmp_path: Path) -> None:
-    found = fault(tmp_path, "cpu_per_node: 4\n")
-    assert "here.yaml:3: cpu_per_node: unknown key (did you mean 'cpus_per_node'?)" in found
+    message = fault(tmp_path, "cpu_per_node: 4\n")
+    assert "here.yaml:3: cpu_per_node: unknown key (did you mean 'cpus_per_node'?)" in message
 
 
 def test_directive_that_is_not_allowed_is_named_with_its_line(tmp_path: Path) -> None:

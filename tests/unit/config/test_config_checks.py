@@ -15,6 +15,7 @@ from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.core.errors import ConfigError, DataError
 from ensemble_mtl.data import prepare
 from ensemble_mtl.data.sources import alloy, lsms
+from ensemble_mtl.data.sources.base import SourceOptions
 
 MINIMAL = """\
 name: small
@@ -48,10 +49,10 @@ LAST = "expected 'end', or an epoch of 0 to train.epochs, which is 200"
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ("model: {conv: {scalers: []}}", "model.conv.scalers: expected a length of at least 1, got []"),
+        ("model: {trunk: {conv: {scalers: []}}}", "model.trunk.conv.scalers: expected a length of at least 1, got []"),
         (
-            "model: {conv: {scalers: [linear, linear]}}",
-            "model.conv.scalers: expected each entry once, got ['linear', 'linear']",
+            "model: {trunk: {conv: {scalers: [linear, linear]}}}",
+            "model.trunk.conv.scalers: expected each entry once, got ['linear', 'linear']",
         ),
         ("graph: {radius: .inf}", "graph.radius: expected a finite number, got inf"),
         ("train: {optimizer: {lr: .inf}}", "train.optimizer.lr: expected a finite number, got inf"),
@@ -59,7 +60,7 @@ LAST = "expected 'end', or an epoch of 0 to train.epochs, which is 200"
             "train: {optimizer: {weight_decay: 1e400}}",
             "train.optimizer.weight_decay: expected a finite number, got inf",
         ),
-        ("model: {conv: {name: gin, eps: .nan}}", "model.conv.eps: expected a finite number, got nan"),
+        ("model: {trunk: {conv: {name: gin, eps: .nan}}}", "model.trunk.conv.eps: expected a finite number, got nan"),
         (
             "train: {optimizer: {betas: [1, 0.9]}}",
             "train.optimizer.betas.0: expected a number less than 1, got 1",
@@ -85,7 +86,7 @@ LAST = "expected 'end', or an epoch of 0 to train.epochs, which is 200"
         ("train: {epochs: 3.0}", "train.epochs: expected an integer, got 3.0"),
         ("train: {optimizer: {lr: yes}}", "train.optimizer.lr: expected a number, got True"),
         ("model: {heads: [4, true]}", "model.heads.1: expected an integer, got True"),
-        ("model: {conv: {name: gatv2, heads: true}}", "model.conv.heads: expected an integer, got True"),
+        ("model: {trunk: {conv: {name: gatv2, heads: true}}}", "model.trunk.conv.heads: expected an integer, got True"),
         ("launch: {launcher: {workers: true}}", "launch.launcher.workers: expected an integer, got True"),
         ("launch: {launcher: {workers: a}}", "launch.launcher.workers: expected an integer or 'auto', got 'a'"),
         (
@@ -170,18 +171,18 @@ def test_unknown_sections_of_overrides_and_faults_of_the_file_beside_them(tmp_pa
 @pytest.mark.parametrize(
     ("text", "key", "hint", "known"),
     [
-        (MINIMAL + "model: {conv: {name: pna, heads: 2}}\n", "model.conv.heads", "", "name, scalers"),
+        (MINIMAL + "model: {trunk: {conv: {name: pna, heads: 2}}}\n", "model.trunk.conv.heads", "", "name, scalers"),
         (
             MINIMAL + "train: {optimizer: {wieght_decay: 1}}\n",
             "train.optimizer.wieght_decay",
             " (did you mean 'weight_decay'?)",
-            "name, lr, betas, eps, weight_decay",
+            "name, lr, weight_decay, betas, eps",
         ),
         (
             MINIMAL + "train: {optimizer: {rate: 1}}\n",
             "train.optimizer.rate",
             "",
-            "name, lr, betas, eps, weight_decay",
+            "name, lr, weight_decay, betas, eps",
         ),
         (MINIMAL + "train: {early_stopping: {patince: 1}}\n", "train.early_stopping.patince", " (did", "patience"),
         (MINIMAL.replace("M: {", "M: {wight: 2, "), "tasks.M.wight", " (did you mean 'weight'?)", "target, label,"),
@@ -207,7 +208,7 @@ def test_unknown_targets_are_refused_with_their_line(tmp_path: Path, text: str) 
 def test_targets_of_a_source_that_declares_none_are_checked_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(alloy, "TARGETS")
+    monkeypatch.setattr(alloy.Options, "declared", SourceOptions.declared)
     config = load(tmp_path, MINIMAL, "tasks.H.target=enthalpy")
     data = SimpleNamespace(targets={"mixing_enthalpy": None, "magnetic_moment": None})
     with pytest.raises(DataError, match=r"tasks\.H\.target: got 'enthalpy'.*mixing_enthalpy"):
@@ -274,7 +275,7 @@ def test_a_fault_in_python_is_readable_too() -> None:
 )
 def test_no_option_takes_infinity(package: str) -> None:
     for name in registry.names(package):
-        options = registry.load(package, name).Options
+        options = registry.family(package).load(name).Options
         assert issubclass(options, BaseModel)
         assert options.model_config["allow_inf_nan"] is False
 

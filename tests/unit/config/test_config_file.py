@@ -33,7 +33,7 @@ def fault(folder: Path, text: str, *overrides: str) -> str:
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
     config = config_file.load(write(tmp_path, MINIMAL))
     assert config.seed_list == tuple(range(12))
-    assert config.model.conv.name == "pna"
+    assert config.model.trunk.conv.name == "pna"
     assert config.train.optimizer.lr == 1e-3
 
 
@@ -45,9 +45,11 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         ("train:\n  optimizer: {name: adm}\n", 9, ["train.optimizer", "adm", "did you mean 'adam'"]),
         ("train:\n  optimizer: {name: adam, rate: 1}\n", 9, ["train.optimizer.rate", "unknown key"]),
         ("train:\n  epochs: -1\n", 9, ["train.epochs", "greater than 0", "-1"]),
-        ("model:\n  conv: gnn\n", 9, ["model.conv", "gnn", "pna"]),
+        ("model:\n  trunk: {conv: gnn}\n", 9, ["model.trunk.conv", "gnn", "pna"]),
         ("subsets: [[H, X]]\n", 8, ["subsets.0.1", "X"]),
-        ("subsets: [[H], [H]]\n", 8, ["subsets.1", "repeats"]),
+        ("subsets: [[H], [H]]\n", 8, ["subsets.1", "expected each subset once, got ['H']"]),
+        ("subsets: [[H, H]]\n", 8, ["subsets.0", "expected each task once, got ['H', 'H']"]),
+        ("subsets: [[H], []]\n", 8, ["subsets.1", "expected at least one task, got []"]),
         ("seeds: [1, 1]\n", 8, ["seeds", "distinct"]),
         ("fractions: [0.5, 2]\n", 8, ["fractions"]),
         ("name: again\n", 8, ["'name' stands twice", "first on line 1"]),
@@ -108,7 +110,7 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
         ("train.epochs=3", ("train", "epochs"), 3),
         ("train.optimizer.lr=1e-2", ("train", "optimizer", "lr"), 1e-2),
         ("train.optimizer=adamw", ("train", "optimizer", "name"), "adamw"),
-        ("model.conv=gin", ("model", "conv", "name"), "gin"),
+        ("model.trunk.conv=gin", ("model", "trunk", "conv", "name"), "gin"),
         ("seeds=[4, 5]", ("seeds",), (4, 5)),
         ("data.num_configurations=50", ("data", "num_configurations"), 50),
     ],
@@ -156,8 +158,8 @@ def test_equal_weights_are_refused_where_a_task_has_another(tmp_path: Path, adde
     text = MINIMAL.replace("mixing_enthalpy}", "mixing_enthalpy, weight: 2}") + added
     message = fault(tmp_path, text)
     assert message.endswith(
-        "study.yaml:6: tasks.H.weight: expected 1, or nothing, since the weighting is 'equal'; 'fixed' takes weights, "
-        "got 2.0"
+        "study.yaml:6: tasks.H.weight: expected 1, or no weight, since the weighting is 'equal'; "
+        "'fixed' takes weights, got 2.0"
     )
     config_file.load(write(tmp_path, text.replace("weight: 2", "weight: 1")))
 

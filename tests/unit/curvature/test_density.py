@@ -10,35 +10,35 @@ from helpers.tolerances import ROUNDING, close
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.curvature import lanczos
-from ensemble_mtl.curvature.leading import CONVERGED, leading
+from ensemble_mtl.curvature.leading import CONVERGED, leading_pairs
 from ensemble_mtl.curvature.operator import DenseOperator
 from ensemble_mtl.curvature.pairs import wasserstein
 
 ESTIMATORS = registry.names("curvature.density")
 
 
-def distance(found: lanczos.Density, values: torch.Tensor) -> float:
-    """Wasserstein-1 to the exact spectrum, over the mean of |λ|."""
-    nodes, weights = found.nodes[0].numpy(), found.weights[0].numpy()
-    known = weights > 0
+def distance(density: lanczos.Density, values: torch.Tensor) -> float:
+    """Wasserstein-1 distance to the exact spectrum, in units of the mean |λ|."""
+    nodes, weights = density.nodes[0].numpy(), density.weights[0].numpy()
+    present = weights > 0
     exact = values.double().numpy()
-    ours = nodes[known], weights[known] / len(nodes)
-    return wasserstein(*ours, exact, np.full(len(exact), 1 / len(exact))) / np.abs(exact).mean()
+    estimate = nodes[present], weights[present] / len(nodes)
+    return wasserstein(*estimate, exact, np.full(len(exact), 1 / len(exact))) / np.abs(exact).mean()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_run_is_a_density(estimator):
-    found = density_of(DenseOperator(with_spectrum(trained(100))), estimator, 20, 3)
-    close(found.weights.sum(2), torch.ones(1, 3).double(), rtol=ROUNDING)
-    assert found.orthogonality.item() < 1e-12
-    assert found.num_products == (60 if estimator == "quadrature" else 20 + 3 * 40)
+    density = density_of(DenseOperator(with_spectrum(trained(100))), estimator, 20, 3)
+    close(density.weights.sum(2), torch.ones(1, 3).double(), rtol=ROUNDING)
+    assert density.orthogonality.item() < 1e-12
+    assert density.num_products == (60 if estimator == "quadrature" else 20 + 3 * 40)
 
 
 def test_the_trace_is_kept_by_deflation():
-    """tr A = tr T + E over starts of (P − K) qᵀAq; the complement's own share is small here."""
+    """tr A = tr T + E (P − K) qᵀAq over start vectors q in the complement, whose share is small here."""
     values = trained(200)
-    found = density_of(DenseOperator(with_spectrum(values)), "deflated", 30, 5)
-    traces = 200 * (found.weights * found.nodes).sum(2)[0]
+    density = density_of(DenseOperator(with_spectrum(values)), "deflated", 30, 5)
+    traces = 200 * (density.weights * density.nodes).sum(2)[0]
     close(traces.mean(), values.sum(), rtol=0.01)
     assert traces.std() < 0.01 * values.sum()
 
@@ -69,11 +69,11 @@ def test_the_norm_lies_within_its_error(estimator):
     assert 0.7 < np.std(errors) < 1.9
 
 
-def test_a_single_run_admits_that_it_knows_no_error():
+def test_a_single_run_has_an_infinite_error():
     assert density_of(DenseOperator(with_spectrum(trained(50))), "deflated", 5, 1).frobenius()[1].isinf().all()
 
 
-def test_what_the_nodes_leave_out_of_the_norm_is_counted():
+def test_the_part_of_the_norm_that_is_missing_in_the_nodes_is_added():
     """With a full complement nothing is estimated: T, the complement and 2 β² are all of ‖A‖_F²."""
     values = torch.linspace(-1, 1.5, 20, dtype=torch.float64)
     operator = DenseOperator(with_spectrum(values))
@@ -84,10 +84,10 @@ def test_what_the_nodes_leave_out_of_the_norm_is_counted():
     close((inner**2 + 2 * first.coupling[0] ** 2).sqrt(), values.norm(), rtol=ROUNDING)
 
 
-def test_runs_stay_beside_the_first():
+def test_runs_on_the_complement_are_orthogonal_to_the_first_basis():
     operator = DenseOperator(with_spectrum(trained(150)).float())
     first = krylov_of(operator, 40)
-    run = lanczos.tridiagonalize(operator, lanczos.gaussian(operator, stream(1)), 40, first.basis)
+    run = lanczos.tridiagonalize(operator, lanczos.gaussian_start(operator, stream(1)), 40, first.basis)
     cross = first.basis[0].double() @ run.basis[0].double().T
     assert cross.abs().max() < 2e-6
     assert run.orthogonality.item() < 2e-6
@@ -97,24 +97,24 @@ def test_runs_stay_beside_the_first():
 def test_leading_pairs_have_the_residuals_that_they_state(dtype):
     values = trained(300)
     operator = DenseOperator(with_spectrum(values).to(dtype))
-    found = leading(krylov_of(operator, 40), 6)
-    close(found.values[0], values.sort(descending=True).values[:6], rtol=1e-6 if dtype == torch.float32 else ROUNDING)
-    v = found.vectors.to(torch.float64)
-    residual = v @ operator.matrices.double() - found.values[..., None] * v
+    leading = leading_pairs(krylov_of(operator, 40), 6)
+    close(leading.values[0], values.sort(descending=True).values[:6], rtol=1e-6 if dtype == torch.float32 else ROUNDING)
+    v = leading.vectors.to(torch.float64)
+    residual = v @ operator.matrices.double() - leading.values[..., None] * v
     close(v.square().sum(2), torch.ones(1, 6).double(), rtol=1e-6)
-    assert (residual.norm(dim=2) <= 2 * found.residuals + 20 * torch.finfo(dtype).eps * 100).all()
+    assert (residual.norm(dim=2) <= 2 * leading.residuals + 20 * torch.finfo(dtype).eps * 100).all()
 
 
 def test_pairs_that_have_not_converged_are_left_out():
     operator = DenseOperator(with_spectrum(torch.linspace(-1, 1, 200)))
-    found = leading(krylov_of(operator, 8), 5)
-    assert found.values.isnan().all()
-    assert not found.vectors.any()
-    some = leading(krylov_of(DenseOperator(with_spectrum(trained(200))), 9), 9)
-    converged = some.values.isfinite()
+    without_outliers = leading_pairs(krylov_of(operator, 8), 5)
+    assert without_outliers.values.isnan().all()
+    assert not without_outliers.vectors.any()
+    with_outliers = leading_pairs(krylov_of(DenseOperator(with_spectrum(trained(200))), 9), 9)
+    converged = with_outliers.values.isfinite()
     assert 0 < converged.sum() < 9
-    assert (some.residuals[converged] <= CONVERGED * some.values[converged].abs()).all()
-    assert torch.equal(some.vectors.any(2), converged)
+    assert (with_outliers.residuals[converged] <= CONVERGED * with_outliers.values[converged].abs()).all()
+    assert torch.equal(with_outliers.vectors.any(2), converged)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -125,15 +125,15 @@ def test_pairs_that_have_not_converged_are_left_out():
     ids=["zero", "rank one", "repeated", "negative", "one by one", "fewer than steps"],
 )  # fmt: skip
 def test_degenerate_matrices(estimator, values):
-    found = density_of(DenseOperator(with_spectrum(values)), estimator, 30, 2)
-    nodes, weights = found.nodes[0], found.weights[0]
+    density = density_of(DenseOperator(with_spectrum(values)), estimator, 30, 2)
+    nodes, weights = density.nodes[0], density.weights[0]
     close(weights.sum(1), torch.ones(2).double(), rtol=ROUNDING)
-    alive = weights > 1e-12
-    assert nodes[alive].isfinite().all()
-    nearest = (nodes[alive][:, None] - values.double()[None]).abs().amin(1)
+    present = weights > 1e-12
+    assert nodes[present].isfinite().all()
+    nearest = (nodes[present][:, None] - values.double()[None]).abs().amin(1)
     assert nearest.max() < 1e-6
     if estimator == "deflated":
-        close(found.frobenius()[0], values.double().norm()[None], rtol=1e-6)
+        close(density.frobenius()[0], values.double().norm()[None], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -144,41 +144,41 @@ def test_a_member_is_the_same_in_any_stack(estimator, size, dtype):
     matrices = torch.cat([with_spectrum(values, seed) for seed, values in enumerate(spectra)]).to(dtype)
 
     def estimates(rows: list[int]) -> list[torch.Tensor]:
-        found = density_of(DenseOperator(matrices[rows]), estimator, 6, 3)
-        pairs = leading(found.first, 4)
-        return [found.nodes, found.weights, found.orthogonality, *found.frobenius(), *vars(pairs).values()]
+        density = density_of(DenseOperator(matrices[rows]), estimator, 6, 3)
+        pairs = leading_pairs(density.first, 4)
+        return [density.nodes, density.weights, density.orthogonality, *density.frobenius(), *vars(pairs).values()]
 
-    expected = estimates([0, 1, 2, 3])
+    whole_stack = estimates([0, 1, 2, 3])
     for rows in ([0], [3], [1, 2], [3, 0, 1]):
-        for ours, theirs in zip(estimates(rows), expected, strict=True):
-            assert torch.equal(ours.nan_to_num(nan=-7.0), theirs[rows].nan_to_num(nan=-7.0))
+        for value, expected in zip(estimates(rows), whole_stack, strict=True):
+            assert torch.equal(value.nan_to_num(nan=-7.0), expected[rows].nan_to_num(nan=-7.0))
 
 
 def test_a_member_of_nan_disturbs_no_other():
     good = with_spectrum(trained(30))
     operator = DenseOperator(torch.cat([torch.full_like(good, float("nan")), good]))
-    found = density_of(operator, "deflated", 8, 2)
+    density = density_of(operator, "deflated", 8, 2)
     alone = density_of(DenseOperator(good), "deflated", 8, 2)
-    assert found.weights[0].isnan().all()
-    assert torch.equal(found.weights[1], alone.weights[0])
-    pairs = leading(found.first, 3)
+    assert density.weights[0].isnan().all()
+    assert torch.equal(density.weights[1], alone.weights[0])
+    pairs = leading_pairs(density.first, 3)
     assert pairs.values[0].isnan().all()
     assert pairs.values[1].isfinite().all()
 
 
 def test_appendix_e():
-    """New 2022, appendix E: ½ (B + Bᵀ), B 1000 x 1000 normal; 500 samples, 100 steps."""
+    """The matrix of New 2022, appendix E: ½ (B + Bᵀ), with B 1000 x 1000 normal; 500 samples and 100 steps."""
     b = torch.randn(1000, 1000, generator=stream(7), dtype=torch.float64)
     operator = DenseOperator(((b + b.T) / 2)[None])
     values = torch.linalg.eigvalsh(operator.matrices[0])
-    found = density_of(operator, "quadrature", 100, 1)
-    plain = trace_of(operator, "hutchinson", found.first, 500)
+    density = density_of(operator, "quadrature", 100, 1)
+    plain = trace_of(operator, "hutchinson", density.first, 500)
     assert plain.sem.item() == pytest.approx(44.7, rel=0.1)
     assert abs(plain.value.item() - values.sum().item()) < 3 * plain.sem.item()
-    close(found.nodes.amin((1, 2)), values[:1], atol=5e-4, rtol=0.0)
-    close(found.nodes.amax((1, 2)), values[-1:], atol=5e-4, rtol=0.0)
-    assert distance(found, values) < 0.1  # a semicircle has no outliers, so one start does
+    close(density.nodes.amin((1, 2)), values[:1], atol=5e-4, rtol=0.0)
+    close(density.nodes.amax((1, 2)), values[-1:], atol=5e-4, rtol=0.0)
+    assert distance(density, values) < 0.1  # a semicircle has no outliers, so one start does
     deflated = density_of(operator, "deflated", 100, 3)
-    close(deflated.frobenius()[0], values.norm()[None], rtol=0.03)  # no outliers: three runs know it to 1.3 %
-    found = trace_of(operator, "deflated", deflated.first, 500)
-    assert abs(found.value.item() - values.sum().item()) < 3 * found.sem.item()
+    close(deflated.frobenius()[0], values.norm()[None], rtol=0.03)  # no outliers: three runs have an error of 1.3 %
+    trace = trace_of(operator, "deflated", deflated.first, 500)
+    assert abs(trace.value.item() - values.sum().item()) < 3 * trace.sem.item()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import pytest
 import torch
 from helpers.networks import NETWORKS, counted, network, random_like, shared
@@ -67,7 +69,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("weighted", [True, False], ids=["product", "sum"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_rule_is_that_of_double_backward(name, weighted):
-    """Also where nothing reads what the operation has made, so that it is forgotten."""
+    """In a plain sum, no rule reads the operation's value, so that the tape forgets it."""
     generator = torch.Generator().manual_seed(3)
     point, v = (torch.randn(2, 6, generator=generator, dtype=torch.float64) for _ in range(2))
     weights = torch.randn(400, generator=generator, dtype=torch.float64)
@@ -86,7 +88,7 @@ def test_each_rule_is_that_of_double_backward(name, weighted):
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_norms_have_exact_second_derivatives(norm):
-    """torch's fused ones do not: their second forward derivatives are off by tenths, without a word."""
+    """Those of torch's fused norms are off by tenths in forward mode, and no error is raised."""
     generator = torch.Generator().manual_seed(0)
     inputs, point, v = (torch.randn(*shape, generator=generator).double() for shape in ((1, 5, 2, 3), (1, 12), (1, 12)))
     buffers = {"n.running_mean": torch.ones(1, 3).double(), "n.running_var": torch.full((1, 3), 2.0).double()}
@@ -100,8 +102,8 @@ def test_norms_have_exact_second_derivatives(norm):
             out = batch_norm(x, parameters, dict(buffers), "n", training=False)
         return (out**3).sum((1, 2, 3))
 
-    _, _, found = jets.SecondDerivative(function, point)(v)
-    close(found, (v * HessianOperator([function], point).matvec(v)).sum(1), rtol=ROUNDING)
+    _, _, second = jets.SecondDerivative(function, point)(v)
+    close(second, (v * HessianOperator([function], point).matvec(v)).sum(1), rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("kind", STORES)
@@ -110,30 +112,28 @@ def test_forms_of_all_tasks_are_those_of_products(conv, kind):
     problem, state = network(conv, kind, [1, 2])
     point, graphs, tasks = shared(problem, state), torch.arange(6), ["H", "C"]
     operators = [HessianOperator(measure.shared_losses(problem, state, task, graphs), point) for task in tasks]
-    found = measure.all_forms(problem, state, tasks, graphs)
-    assert isinstance(found, forms.JetForms), "an operation of this convolution has no rule in curvature/forms/rules.py"
-    v = random_like(point)
-    expected = forms.ProductForms(operators).quadratic_forms(v)
-    close(found.quadratic_forms(v), expected, rtol=DERIVATIVE)
-    close(found.quadratic_forms(2 * v[:1]), forms.ProductForms(operators).quadratic_forms(2 * v[:1]), rtol=DERIVATIVE)
+    by_jets = measure.all_forms(problem, state, tasks, graphs)
+    assert isinstance(by_jets, forms.JetForms), "an operation of this network has no rule in curvature/forms/rules.py"
+    by_products, v = forms.ProductForms(operators), random_like(point)
+    expected = by_products.quadratic_forms(v)
+    close(by_jets.quadratic_forms(v), expected, rtol=DERIVATIVE)
+    close(by_jets.quadratic_forms(2 * v[:1]), by_products.quadratic_forms(2 * v[:1]), rtol=DERIVATIVE)
     assert expected.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize(("kind", "dtype"), list(zip(STORES, cycle(["float32", "float64"]), strict=False)))
 @pytest.mark.parametrize("conv", NETWORKS)
 def test_a_member_is_the_same_in_any_stack(conv, kind, dtype):
     problem, state = network(conv, kind, [0, 1, 2, 3, 4], dtype=dtype)
 
     def values(rows: list[int]) -> Tensor:
-        some = state.take(rows)
-        found = measure.all_forms(problem, some, ["H", "C"], torch.arange(6))
-        form, part = found.with_gauss_newton(random_like(shared(problem, state)[:1]))
-        return torch.cat([form, part, found.gauss_newton_trace()])
+        stack = measure.all_forms(problem, state.take(rows), ["H", "C"], torch.arange(6))
+        form, gauss_newton_form = stack.with_gauss_newton(random_like(shared(problem, state)[:1]))
+        return torch.cat([form, gauss_newton_form, stack.gauss_newton_trace()])
 
-    expected = values([0, 1, 2, 3, 4])
+    whole_stack = values([0, 1, 2, 3, 4])
     for rows in ([0], [4], [1, 2], [3, 0, 4]):
-        assert torch.equal(values(rows), expected[:, rows])
+        assert torch.equal(values(rows), whole_stack[:, rows])
 
 
 def test_chunks_add_up(monkeypatch):
@@ -141,9 +141,9 @@ def test_chunks_add_up(monkeypatch):
     v = random_like(shared(problem, state))
     whole = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
     monkeypatch.setattr(measure, "CHUNK", 4)
-    parts = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
-    for one, other in zip(parts.with_gauss_newton(v), whole.with_gauss_newton(v), strict=True):
-        close(one, other, rtol=DERIVATIVE)
+    in_chunks = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
+    for value, expected in zip(in_chunks.with_gauss_newton(v), whole.with_gauss_newton(v), strict=True):
+        close(value, expected, rtol=DERIVATIVE)
 
 
 @pytest.mark.parametrize("kind", STORES)
@@ -152,14 +152,14 @@ def test_a_sum_is_the_mean_times_the_labels(kind):
     v, tasks, graphs = random_like(shared(problem, state)), ["H", "C"], torch.arange(6)
     batch = problem.table.batch(graphs)
     labels = torch.stack([measure.num_labels(batch.targets[t], batch.labelled.get(t)) for t in tasks])[:, None]
-    mean, total = (measure.all_forms(problem, state, tasks, graphs, way) for way in ("mean", "sum"))
-    for one, other in zip(mean.with_gauss_newton(v), total.with_gauss_newton(v), strict=True):
-        close(labels * one, other, rtol=DERIVATIVE)
+    mean, total = (measure.all_forms(problem, state, tasks, graphs, reduction) for reduction in ("mean", "sum"))
+    for of_mean, of_sum in zip(mean.with_gauss_newton(v), total.with_gauss_newton(v), strict=True):
+        close(labels * of_mean, of_sum, rtol=DERIVATIVE)
     close(labels * mean.gauss_newton_trace(), total.gauss_newton_trace(), rtol=DERIVATIVE)
     for task, count in zip(tasks, labels, strict=True):
-        one, other = (measure.hessian(problem, state, task, graphs, way) for way in ("mean", "sum"))
-        close(count * one.matvec(v), other.matvec(v), rtol=DERIVATIVE)
-        close(count[0] * one.loss, other.loss, rtol=DERIVATIVE)
+        of_mean, of_sum = (measure.hessian(problem, state, task, graphs, reduction) for reduction in ("mean", "sum"))
+        close(count * of_mean.matvec(v), of_sum.matvec(v), rtol=DERIVATIVE)
+        close(count[0] * of_mean.loss, of_sum.loss, rtol=DERIVATIVE)
 
 
 def test_where_graphs_couple_the_trace_takes_a_pass_per_graph(monkeypatch):
@@ -171,36 +171,36 @@ def test_where_graphs_couple_the_trace_takes_a_pass_per_graph(monkeypatch):
         raise NotSeparableError("graphs couple")
 
     monkeypatch.setattr(forms.Residuals, "gradient_norms", coupled)
-    passes = counted(monkeypatch, GradientNorms, "squares")
-    one_by_one = counted(monkeypatch, forms.JetForms, "_norms_one_by_one")
-    found = measure.all_forms(problem, state, tasks, graphs)
-    assert found.gauss_newton_cost() == forms.COST_OF_ONE * (1 + losses.DRAWS) * len(graphs)
-    close(found.gauss_newton_trace(), expected, rtol=DERIVATIVE)
-    assert (len(passes), len(one_by_one)) == (0, 1)
+    passes = counted(monkeypatch, GradientNorms, "sum_of_squared_norms")
+    graph_by_graph = counted(monkeypatch, forms.JetForms, "_trace_graph_by_graph")
+    by_jets = measure.all_forms(problem, state, tasks, graphs)
+    assert by_jets.gauss_newton_cost() == forms.COST_OF_GRADIENT * (1 + losses.DRAWS) * len(graphs)
+    close(by_jets.gauss_newton_trace(), expected, rtol=DERIVATIVE)
+    assert (len(passes), len(graph_by_graph)) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("conv", NETWORKS)
 def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind, monkeypatch):
-    """Of signed sums over a graph's labels, which is the Gauss-Newton part where it has one; its trace in one pass."""
-    passes = counted(monkeypatch, GradientNorms, "squares")
-    one_by_one = counted(monkeypatch, forms.JetForms, "_norms_one_by_one")
+    """Residuals are summed over a graph's labels with their signs; the trace takes one pass through all graphs."""
+    passes = counted(monkeypatch, GradientNorms, "sum_of_squared_norms")
+    graph_by_graph = counted(monkeypatch, forms.JetForms, "_trace_graph_by_graph")
     problem, state = network(conv, kind, [1, 2])
     point, graphs, tasks = shared(problem, state), torch.arange(6), ["H", "C"]
     (whole,) = losses.residuals(problem, state, tasks, graphs, 6)
-    rows = torch.autograd.functional.jacobian(lambda p: whole.function(p).sum(0), point).movedim(0, 1)  # [M, R, P]
+    jacobian = torch.autograd.functional.jacobian(lambda p: whole.function(p).sum(0), point).movedim(0, 1)  # [M, R, P]
     matrices = point.new_zeros(2, 2, point.shape[1], point.shape[1])
     for graph in range(6):
         for task in range(2):
-            own = (whole.graph == graph) & (whole.task == task)
+            mask = (whole.graph == graph) & (whole.task == task)
             for signs in whole.signs:
-                c = (signs[own, None] * rows[:, own]).sum(1)
+                c = (signs[mask, None] * jacobian[:, mask]).sum(1)
                 matrices[task] += 2 * c[:, :, None] * c[:, None, :] / len(whole.signs)
-    found, v = measure.all_forms(problem, state, tasks, graphs), random_like(point)
-    close(found.with_gauss_newton(v)[1], torch.einsum("mp,tmpq,mq->tm", v, matrices, v), rtol=DERIVATIVE)
-    assert found.gauss_newton_cost() == forms.COST_OF_START + forms.COST_OF_PASS * (1 + losses.DRAWS)
-    close(found.gauss_newton_trace(), matrices.diagonal(dim1=2, dim2=3).sum(2), rtol=DERIVATIVE)
-    assert (len(passes), len(one_by_one)) == (2, 0)
+    by_jets, v = measure.all_forms(problem, state, tasks, graphs), random_like(point)
+    close(by_jets.with_gauss_newton(v)[1], torch.einsum("mp,tmpq,mq->tm", v, matrices, v), rtol=DERIVATIVE)
+    assert by_jets.gauss_newton_cost() == forms.COST_OF_START + forms.COST_OF_PASS * (1 + losses.DRAWS)
+    close(by_jets.gauss_newton_trace(), matrices.diagonal(dim1=2, dim2=3).sum(2), rtol=DERIVATIVE)
+    assert (len(passes), len(graph_by_graph)) == (2, 0)
     values = whole.function(point).square()
     for task in range(2):
         expected = sum(loss(point) for loss in measure.shared_losses(problem, state, tasks[task], graphs))
@@ -208,7 +208,6 @@ def test_gauss_newton_part_is_that_of_the_gradients_of_the_residuals(conv, kind,
 
 
 def test_an_operation_without_a_rule_falls_back_to_products():
-    """Never to an approximation."""
     point = torch.linspace(-1, 1, 4).double()[None]
 
     def function(p: Tensor) -> Tensor:
@@ -219,10 +218,11 @@ def test_an_operation_without_a_rule_falls_back_to_products():
     operator = HessianOperator([lambda p: function(p).square().sum(1)], point)
     ones = torch.ones(4, dtype=torch.int64)
     chunk = forms.Residuals(function, 0 * ones, 0 * ones, ones[None], [(4,)], function, lambda count: [0 * ones])
-    found = forms.quadratic_forms([chunk], 1, point, list, lambda: [operator])
+    by_products = forms.quadratic_forms([chunk], 1, point, list, lambda: [operator])
+    assert isinstance(by_products, forms.ProductForms)
     v = random_like(point)
-    close(found.quadratic_forms(v), (v * operator.matvec(v)).sum(1)[None], rtol=ROUNDING)
-    assert found.gauss_newton_cost() == float("inf")
+    close(by_products.quadratic_forms(v), (v * operator.matvec(v)).sum(1)[None], rtol=ROUNDING)
+    assert by_products.gauss_newton_cost() == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -260,8 +260,8 @@ def test_writing_into_a_tensor_is_refused(function):
 
 
 def test_a_function_without_curvature():
-    found = jets.SecondDerivative(lambda x: 3 * x.sum(1), torch.ones(2, 4))
-    assert torch.equal(torch.stack(found(torch.ones(2, 4))), torch.tensor([[12.0] * 2, [12.0] * 2, [0.0] * 2]))
+    linear = jets.SecondDerivative(lambda x: 3 * x.sum(1), torch.ones(2, 4))
+    assert torch.equal(torch.stack(linear(torch.ones(2, 4))), torch.tensor([[12.0] * 2, [12.0] * 2, [0.0] * 2]))
     constant = jets.SecondDerivative(lambda x: torch.ones(2), torch.ones(2, 4))
     assert torch.equal(torch.stack(constant(torch.ones(2, 4))), torch.tensor([[1.0] * 2, [0.0] * 2, [0.0] * 2]))
 

@@ -31,16 +31,23 @@ ESTIMATORS = [
         registry.names("curvature.trace"), cycle(registry.names("curvature.density")), strict=False
     )
 ]
+PROBES = [
+    pytest.param(conv, names, id=f"{conv} {names['trace']} {names['density']}")
+    for conv in NETWORKS
+    for names in ESTIMATORS
+    if names["trace"] == "gauss_newton" or conv in ("gin", "graph_network")
+]
+"""``gauss_newton`` takes the forms that the other estimators take, and more; so they need not meet every network."""
 
 
 @cache
 def member(conv: str, kind: str = "molecules") -> tuple[Problem, StackState]:
-    return network(conv, kind, [1])
+    return network(conv, kind, [1], width=3)
 
 
 @cache
 def dense(conv: str, task: str, kind: str = "molecules") -> Tensor:
-    """``[P, P]`` Hessian of that member's loss on the probe set."""
+    """``[P, P]`` Hessian of the loss of :func:`member` on the probe set."""
     problem, state = member(conv, kind)
     return dense_hessian(problem, state, task, measure.probe_set(problem, GRAPHS))
 
@@ -52,37 +59,38 @@ def test_the_dense_hessian_is_autograd_s():
     close(dense("gin", "C"), expected, rtol=ROUNDING)
 
 
-@pytest.mark.parametrize("conv", NETWORKS)
-@pytest.mark.parametrize("estimators", ESTIMATORS, ids=lambda one: f"{one['trace']} {one['density']}")
+@pytest.mark.parametrize(("conv", "estimators"), PROBES)
 def test_probes_are_those_of_the_dense_hessian(conv, estimators):
     problem, state = member(conv)
+    if estimators["density"] == "deflated":
+        estimators = {**estimators, "density": {"name": "deflated", "steps": 20}}  # of 40, for speed
     config = ProbeConfig(graphs=GRAPHS, lanczos_steps=30, trace_samples=60, **estimators)
-    (found,) = measure.measure(problem, state, config, ["H", "C"])
-    for probe in found:
+    (probes,) = measure.measure(problem, state, config, ["H", "C"])
+    for probe in probes:
         exact = dense(conv, probe.task)
         values = torch.linalg.eigvalsh(exact).numpy()
-        half = stats.t.ppf(0.99995, probe.trace_degrees) * probe.trace_sem
-        assert abs(probe.trace - values.sum()) < half  # one in ten thousand is not
+        half_width = stats.t.ppf(0.99995, probe.trace_degrees) * probe.trace_sem
+        assert abs(probe.trace - values.sum()) < half_width  # an interval of 99.99 %
         assert probe.eig_max == pytest.approx(values[-1], rel=1e-4)
         assert values[0] - 1e-9 <= probe.eig_min <= 0.5 * values[0] or values[0] > -1e-3 * values[-1]
         norm = np.linalg.norm(values)
         for end, error in ((probe.eig_min, probe.eig_min_error), (probe.eig_max, probe.eig_max_error)):
             assert np.abs(values - end).min() <= error + 1e-9 * norm
-        spread = stats.t.ppf(0.99995, len(probe.frobenius_runs) - 1) * probe.frobenius_sem
-        assert abs(probe.frobenius - norm) < spread + 1e-6 * norm
+        half_width = stats.t.ppf(0.99995, len(probe.frobenius_runs) - 1) * probe.frobenius_sem
+        assert abs(probe.frobenius - norm) < half_width + 1e-6 * norm
         largest = values[np.argsort(-np.abs(values))][: len(probe.eigenvalues)]
         assert len(probe.eigenvalues) > 0
-        for ours, residual, wanted in zip(probe.eigenvalues, probe.residuals, largest, strict=True):
-            assert abs(ours - wanted) <= residual + 1e-9 * norm
+        for value, residual, expected in zip(probe.eigenvalues, probe.residuals, largest, strict=True):
+            assert abs(value - expected) <= residual + 1e-9 * norm
 
 
 @pytest.mark.parametrize("conv", NETWORKS)
 def test_the_deflated_density_is_near_the_exact_one(conv):
     problem, state = member(conv)
-    (found,) = measure.measure(problem, state, ProbeConfig(graphs=GRAPHS, lanczos_steps=40, **DEFLATED), ["H"])
+    ((probe,),) = measure.measure(problem, state, ProbeConfig(graphs=GRAPHS, lanczos_steps=40, **DEFLATED), ["H"])
     values = torch.linalg.eigvalsh(dense(conv, "H")).numpy()
-    known = found[0].weights > 0
-    nodes, weights = found[0].nodes[known], found[0].weights[known] / 3
+    present = probe.weights > 0
+    nodes, weights = probe.nodes[present], probe.weights[present] / 3
     error = wasserstein(nodes, weights, values, np.full(len(values), 1 / len(values)))
     assert error < 0.1 * np.abs(values).mean()
 
@@ -91,9 +99,9 @@ def test_the_deflated_density_is_near_the_exact_one(conv):
 def test_pairs_are_those_of_the_dense_hessians(conv):
     problem, state = member(conv)
     config = ProbeConfig(graphs=GRAPHS, lanczos_steps=60, leading=3, **DEFLATED)
-    (found,) = measure.measure(problem, state, config, ["H", "C"])
-    pair = found[0].pairs["C"]
-    assert pair == found[1].pairs["H"]
+    ((of_h, of_c),) = measure.measure(problem, state, config, ["H", "C"])
+    pair = of_h.pairs["C"]
+    assert pair == of_c.pairs["H"]
     vectors, gradients = [], []
     for task in ("H", "C"):
         values, columns = torch.linalg.eigh(dense(conv, task))
@@ -111,7 +119,7 @@ def test_pairs_are_those_of_the_dense_hessians(conv):
 
 
 def test_the_same_vectors_serve_all_tasks_and_members():
-    """Differences between tasks then have a smaller error than each of them."""
+    """Differences between tasks then have a smaller error than the traces themselves."""
     problem, state = member("gin")
     config = ProbeConfig(graphs=GRAPHS, lanczos_steps=4, trace_samples=20)
     alone = measure.measure(problem, state, config, ["C"])[0][0]
@@ -122,20 +130,29 @@ def test_the_same_vectors_serve_all_tasks_and_members():
 
 def test_results_go_through_files(tmp_path):
     problem, state = member("gin")
-    (found,) = measure.measure(problem, state, ProbeConfig(graphs=GRAPHS, lanczos_steps=3), ["H", "C"])
-    broken = replace(found[0], pairs={"C": {"gradient_cosine": float("nan")}}, frobenius=float("inf"))
-    rest = dict.fromkeys(["epochs", "best_epoch", "train_seconds", "stack_seconds", "stack_size"], 1)
-    names = {"device": "CPU", "dtype": "float64", "data_sha256": "", "stopped_early": False}
+    (probes,) = measure.measure(problem, state, ProbeConfig(graphs=GRAPHS, lanczos_steps=3), ["H", "C"])
+    broken = replace(probes[0], pairs={"C": {"gradient_cosine": float("nan")}}, frobenius=float("inf"))
+    numbers = dict.fromkeys(["epochs", "best_epoch", "train_seconds", "stack_seconds", "stack_size"], 1)
+    texts = {"device": "CPU", "dtype": "float64", "data_sha256": "", "stopped_early": False}
     result = MemberResult(
-        member={}, metrics={}, units={}, num_parameters={}, versions={}, probes=[*found, broken], **rest, **names
+        member={},
+        metrics={},
+        units={},
+        num_parameters={},
+        versions={},
+        probes=[*probes, broken],
+        stack_id="",
+        **numbers,
+        **texts,
     )
     write(tmp_path, result)
     loaded = read(tmp_path).probes
-    for ours, theirs in zip(loaded[:2], found, strict=True):
+    for value, written in zip(loaded[:2], probes, strict=True):
         for field in fields(ProbeResult):
-            wanted = getattr(theirs, field.name)
-            wanted = float("nan") if field.name == "frobenius_sem" else wanted  # one run: infinite, which JSON lacks
-            np.testing.assert_equal(getattr(ours, field.name), wanted)
+            expected = getattr(written, field.name)
+            if field.name == "frobenius_sem":  # infinite for a single run, which JSON cannot say
+                expected = float("nan")
+            np.testing.assert_equal(getattr(value, field.name), expected)
     assert np.isnan(loaded[2].pairs["C"]["gradient_cosine"])
     assert np.isnan(loaded[2].frobenius)
 
@@ -145,5 +162,5 @@ def test_products_agree_with_double_backward_written_out():
     point = shared(problem, state)
     (loss,) = measure.shared_losses(problem, state, "C", measure.probe_set(problem, GRAPHS))
     block = torch.randn(1, 4, point.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = HessianOperator([loss], point).matmat(block)
-    close(found[0], block[0] @ dense("gin", "C"), rtol=DERIVATIVE)
+    products = HessianOperator([loss], point).matmat(block)
+    close(products[0], block[0] @ dense("gin", "C"), rtol=DERIVATIVE)

@@ -21,7 +21,10 @@ GRAPHS = torch.arange(6)
 
 
 def operator(problem: Problem, state: StackState, task: str):
-    """With its losses; not of seed 0, whose small head H is dead: every bias is negative, and nothing has curvature."""
+    """The task's Hessian and its losses.
+
+    Seed 0 is of no use: its small head H is dead, with every bias negative, so that nothing has curvature.
+    """
     losses = measure.shared_losses(problem, state, task, GRAPHS)
     return HessianOperator(losses, shared(problem, state)), losses
 
@@ -30,12 +33,12 @@ def operator(problem: Problem, state: StackState, task: str):
 @pytest.mark.parametrize("conv", registry.names("models.conv"))
 def test_products_are_those_of_the_dense_hessian(conv, task, kind):
     problem, state = network(conv, kind, [1])
-    found, (loss,) = operator(problem, state, task)
+    hessian, (loss,) = operator(problem, state, task)
     dense = dense_hessian(problem, state, task, GRAPHS)
-    columns = torch.cat([found.matvec(row[None]) for row in torch.eye(len(dense), dtype=torch.float64)[::7]])
+    columns = torch.cat([hessian.matvec(row[None]) for row in torch.eye(len(dense), dtype=torch.float64)[::7]])
     close(columns, dense[::7], rtol=DERIVATIVE)
     gradient = torch.autograd.functional.jacobian(lambda flat: loss(flat[None])[0], shared(problem, state)[0])
-    close(found.gradient[0], gradient, rtol=ROUNDING)
+    close(hessian.gradient[0], gradient, rtol=ROUNDING)
     assert dense.abs().max() > 1e-3
 
 
@@ -53,12 +56,12 @@ def test_members_at_once_equal_one_by_one(conv):
 def test_chunks_sum_to_the_whole(monkeypatch):
     whole, _ = operator(*network("pna", "open", [1, 2]), "H")
     monkeypatch.setattr(losses_module, "CHUNK", 4)
-    parts, losses = operator(*network("pna", "open", [1, 2]), "H")
+    in_chunks, losses = operator(*network("pna", "open", [1, 2]), "H")
     assert len(losses) == 2
     v = torch.ones(whole.shape, dtype=torch.float64)
-    close(parts.matvec(v), whole.matvec(v), rtol=DERIVATIVE)
-    close(parts.loss, whole.loss, rtol=ROUNDING)
-    close(parts.gradient, whole.gradient, rtol=DERIVATIVE)
+    close(in_chunks.matvec(v), whole.matvec(v), rtol=DERIVATIVE)
+    close(in_chunks.loss, whole.loss, rtol=ROUNDING)
+    close(in_chunks.gradient, whole.gradient, rtol=DERIVATIVE)
 
 
 def test_a_loss_that_differs_from_call_to_call_is_refused():
@@ -72,17 +75,17 @@ def test_a_loss_that_differs_from_call_to_call_is_refused():
 def test_a_member_whose_loss_is_nan_disturbs_no_other():
     matrices = torch.stack([torch.eye(3), torch.eye(3)]).double()
     point = torch.tensor([[1.0, 2.0, 3.0], [float("nan")] * 3], dtype=torch.float64)
-    found = HessianOperator([lambda p: (p.square()).square().sum(1)], point)
-    product = found.matvec(matrices[:, 0])
+    hessian = HessianOperator([lambda p: (p.square()).square().sum(1)], point)
+    product = hessian.matvec(matrices[:, 0])
     close(product[0], torch.tensor([12.0, 0.0, 0.0], dtype=torch.float64), rtol=ROUNDING)
     assert product[1].isnan().any()
 
 
 def test_a_linear_loss_has_no_curvature():
-    found = HessianOperator([lambda p: 3 * p.sum(1)], torch.ones(2, 4))
-    assert not found.matvec(torch.ones(2, 4)).any()
-    partly = HessianOperator([lambda p: p[:, 0] ** 3, lambda p: p[:, 1]], torch.ones(1, 2))
-    close(partly.matvec(torch.ones(1, 2)), torch.tensor([[6.0, 0.0]]))
+    linear = HessianOperator([lambda p: 3 * p.sum(1)], torch.ones(2, 4))
+    assert not linear.matvec(torch.ones(2, 4)).any()
+    partly_linear = HessianOperator([lambda p: p[:, 0] ** 3, lambda p: p[:, 1]], torch.ones(1, 2))
+    close(partly_linear.matvec(torch.ones(1, 2)), torch.tensor([[6.0, 0.0]]))
 
 
 def test_products_leave_the_caller_s_weights_alone():
@@ -103,13 +106,13 @@ def test_a_stack_s_measure_equals_each_member_s():
     problem = make(lattice_store(12))
     state = start(problem, [1, 3])
     config = ProbeConfig(graphs=5, trace_samples=4, lanczos_steps=5, lanczos_starts=2)
-    found = measure.measure(problem, state, config, ["H", "C"])
+    of_stack = measure.measure(problem, state, config, ["H", "C"])
     for m in range(2):
         alone = measure.measure(problem, state.take([m]), config, ["H", "C"])[0]
-        assert [probe.task for probe in found[m]] == ["H", "C"]
-        for ours, expected in zip(found[m], alone, strict=True):
-            close(torch.tensor(ours.nodes), torch.tensor(expected.nodes), rtol=1e-8)  # Lanczos amplifies rounding
-            assert ours.trace == pytest.approx(expected.trace, rel=1e-10)
-            assert ours.trace_sem > 0
-            assert ours.eig_min <= ours.eig_max
-            assert ours.weights.sum(1) == pytest.approx([1.0, 1.0])
+        assert [probe.task for probe in of_stack[m]] == ["H", "C"]
+        for probe, expected in zip(of_stack[m], alone, strict=True):
+            close(torch.tensor(probe.nodes), torch.tensor(expected.nodes), rtol=1e-8)  # Lanczos amplifies rounding
+            assert probe.trace == pytest.approx(expected.trace, rel=1e-10)
+            assert probe.trace_sem > 0
+            assert probe.eig_min <= probe.eig_max
+            assert probe.weights.sum(1) == pytest.approx([1.0, 1.0])

@@ -26,7 +26,7 @@ def test_options_stand_beside_the_name():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("section", "message"),
     [
         ({"trace": "deflate"}, "did you mean 'deflated'"),
         ({"density": "lanczos"}, "expected one of deflated, quadrature"),
@@ -38,9 +38,9 @@ def test_options_stand_beside_the_name():
         ({"reduction": "max"}, "'mean' or 'sum'"),
     ],
 )
-def test_mistakes_are_refused(given, message):
+def test_mistakes_are_refused(section, message):
     with pytest.raises(ValidationError, match=message):
-        ProbeConfig.model_validate(given)
+        ProbeConfig.model_validate(section)
 
 
 def test_choosing_an_estimator_does_not_load_torch():

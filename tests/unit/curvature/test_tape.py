@@ -1,4 +1,4 @@
-"""What a tape keeps, and that it can be played again."""
+"""Which values a tape keeps, which steps it has, and how it is replayed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ROWS = random_like(torch.empty(2, 5, 4, dtype=torch.float64))
 
 
 def function(p: Tensor) -> Tensor:
-    """With a view, a copy of parameters, values that are read and values that are not."""
+    """A function with a view of parameters, a copy of them, values that a product reads, and values that none does."""
     weight = torch.cat([p[:, 4:], p[:, :4]], dim=1).view(2, 3, 4)
     return torch.tanh((ROWS + p[:, None, :4]) @ weight.mT + 1.0).sum(-1)
 
 
-def test_values_that_nobody_reads_are_let_go_and_come_back():
+def test_forgotten_values_are_freed_and_come_back_in_a_replay():
     tape = Tape(function, POINT)
     products = [step for step in tape.steps if "bmm" in step.name]
     tape.forget(tensor for step in products for tensor in step.inputs)
@@ -35,16 +35,16 @@ def test_values_that_nobody_reads_are_let_go_and_come_back():
     point = POINT.clone().requires_grad_()
     expected = function(point)
     close(tape.value, expected.detach(), rtol=ROUNDING)
-    value, kept = tape.replay(set(), {id(added.outputs[0])})
+    value, returned = tape.replay(set(), {id(added.outputs[0])})
     close(value.detach(), expected.detach(), rtol=ROUNDING)
-    (found,) = torch.autograd.grad(value.sum(), list(kept.values()))
-    close(found, 1 - kept[id(added.outputs[0])].detach().tanh().square(), rtol=ROUNDING)
+    (gradient,) = torch.autograd.grad(value.sum(), list(returned.values()))
+    close(gradient, 1 - returned[id(added.outputs[0])].detach().tanh().square(), rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_work_is_done_that_does_not_reach_the_residuals(name, kind, monkeypatch):
-    """Least and greatest neighbours are looked for among detached values, and only choose an index."""
+    """Minimum and maximum over neighbours are taken of detached values, only to choose an index."""
     problem, state = network(name, kind, [1, 2])
     v = random_like(shared(problem, state))
     forms = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
@@ -56,10 +56,10 @@ def test_no_work_is_done_that_does_not_reach_the_residuals(name, kind, monkeypat
         assert not {"maximum.default", "minimum.default", "detach.default"} & {
             step.name for step in derivatives.tape.steps
         }
-    monkeypatch.setattr(tape, "_reaching", lambda steps, value: steps)
+    monkeypatch.setattr(tape, "_steps_that_reach", lambda steps, value: steps)
     everything = measure.all_forms(problem, state, ["H", "C"], torch.arange(6))
     assert torch.equal(forms.quadratic_forms(v), everything.quadratic_forms(v))
-    if name == "mfc":  # a product for each degree that occurs, of which the sums' columns are padded
+    if name == "mfc":  # its products pad the columns of neighbour sums, for each degree that occurs
         assert len(everything._chunks[0][1].tape.steps) > len(forms._chunks[0][1].tape.steps)
 
 

@@ -12,7 +12,7 @@ from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.core.errors import DataError, StoreError
 from ensemble_mtl.data import build, store
 from ensemble_mtl.data.columns import GraphStore
-from ensemble_mtl.data.sources import lsms, smiles
+from ensemble_mtl.data.sources import alloy, lsms, smiles
 
 
 @pytest.fixture
@@ -21,12 +21,16 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     original = lsms.read
 
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    def counted(options: Any, *, raw: Path, progress: Any) -> Any:
         calls.append("read")
-        return original(*args, **kwargs)
+        return original(options, raw=raw, progress=progress)
 
     monkeypatch.setattr(lsms, "read", counted)
     return calls
+
+
+class WithOption(alloy.Options):
+    vacancies: int = 0
 
 
 def ensure(tmp_path: Path, source: dict[str, Any], accept: build.Accept = build.accept_all, **graph: Any) -> GraphStore:
@@ -68,6 +72,18 @@ def test_changed_options_rebuild(tmp_path: Path, reads: list[str]) -> None:
     assert reads == ["read"] * 3
 
 
+def test_a_new_option_with_a_default_rebuilds_nothing(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = {"name": "alloy", "num_configurations": 20}
+    ensure(tmp_path, source)
+    monkeypatch.setattr(alloy, "Options", WithOption)
+    ensure(tmp_path, {**source, "vacancies": 0})
+    assert reads == ["read"]
+    ensure(tmp_path, {**source, "vacancies": 1})
+    assert reads == ["read"] * 2
+
+
 def test_changed_raw_files_rebuild_and_missing_ones_do_not(tmp_path: Path, reads: list[str]) -> None:
     data(tmp_path, num_configurations=20)
     reads.clear()
@@ -96,28 +112,28 @@ def test_a_study_may_move_with_its_raw_files(tmp_path: Path, reads: list[str]) -
 
 def test_a_new_store_that_is_not_accepted_leaves_the_former_one(tmp_path: Path) -> None:
     source = {"name": "alloy", "num_configurations": 20}
-    asked = []
+    hashes = []
 
     def refuse(graphs: GraphStore) -> None:
-        asked.append(graphs.sha256)
+        hashes.append(graphs.sha256)
         raise DataError("no")
 
-    former = ensure(tmp_path, source, accept=lambda graphs: asked.append(graphs.sha256))
-    assert asked == [former.sha256]
+    existing = ensure(tmp_path, source, accept=lambda graphs: hashes.append(graphs.sha256))
+    assert hashes == [existing.sha256]
     ensure(tmp_path, source, accept=refuse)  # a store that stays need not be accepted
     with pytest.raises(DataError, match="no"):
         ensure(tmp_path, {**source, "seed": 1}, accept=refuse)
-    assert len(asked) == 2
-    assert asked[1] != former.sha256
-    assert store.load(tmp_path / "data.bp").sha256 == former.sha256
+    assert len(hashes) == 2
+    assert hashes[1] != existing.sha256
+    assert store.load(tmp_path / "data.bp").sha256 == existing.sha256
 
 
 def test_what_a_killed_save_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
     names = {"old": ".data.bp.0a1b.tmp", "new": ".data.bp.2c3d.tmp", "growing": ".data.bp.4e5f.tmp"}
     names |= {"file": ".data.bp.6a7b.tmp", "other": ".other.bp.0a1b.tmp"}
-    left = {name: tmp_path / place for name, place in names.items()}
+    remains = {name: tmp_path / place for name, place in names.items()}
     long_ago = time.time() - 2 * 3600
-    for name, place in left.items():
+    for name, place in remains.items():
         if name == "file":
             place.write_bytes(b"part")
         else:
@@ -129,7 +145,7 @@ def test_what_a_killed_save_left_is_removed_once_it_is_old(tmp_path: Path) -> No
             os.utime(place, (long_ago, long_ago))
     source = {"name": "alloy", "num_configurations": 20}
     ensure(tmp_path, source)
-    assert {name for name, place in left.items() if place.exists()} == {"new", "growing", "other"}
+    assert {name for name, place in remains.items() if place.exists()} == {"new", "growing", "other"}
 
 
 def test_a_corrupt_store_is_reported(tmp_path: Path) -> None:

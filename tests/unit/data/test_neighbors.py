@@ -19,23 +19,23 @@ def fept_sites() -> tuple[np.ndarray, np.ndarray]:
 
 
 def brute_force(positions: np.ndarray, cell: np.ndarray | None, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs over all images, by plain loops."""
-    shifts = [(0, 0, 0)]
+    """All pairs over all images, one pair after the other."""
+    shifts = np.zeros((1, 3))
     if cell is not None:
         fractional = positions @ np.linalg.inv(cell)
         spread = np.ptp(fractional, axis=0)
         reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(cell), axis=0) + spread).astype(int) + 1
-        shifts = list(itertools.product(*(range(-k, k + 1) for k in reach)))
-    found = []
+        shifts = np.array(list(itertools.product(*(range(-k, k + 1) for k in reach)))) @ cell
+    edges = []
     for i, j in itertools.product(range(len(positions)), repeat=2):
-        for shift in shifts:
-            vector = positions[j] - positions[i] + (0 if cell is None else np.array(shift) @ cell)
-            length = np.linalg.norm(vector)
-            if length <= radius * (1 + 1e-9) and not (i == j and shift == (0, 0, 0)):
-                found.append((i, j, length))
-    found.sort()
-    index = np.array([[j, i] for i, j, _ in found], dtype=np.int64).reshape(-1, 2).T
-    return index, np.array([length for *_, length in found])
+        lengths = np.linalg.norm(positions[j] - positions[i] + shifts, axis=1)
+        near = lengths <= radius * (1 + 1e-9)
+        if i == j:
+            near &= shifts.any(axis=1)
+        edges += [(i, j, length) for length in lengths[near]]
+    edges.sort()
+    index = np.array([[j, i] for i, j, _ in edges], dtype=np.int64).reshape(-1, 2).T
+    return index, np.array([length for *_, length in edges])
 
 
 @pytest.mark.parametrize(
@@ -108,16 +108,16 @@ def test_a_shell_on_the_radius_is_taken_whole() -> None:
 
 
 def test_faulty_structures_are_refused() -> None:
-    twice = np.array([[0.0, 0, 0], [1, 1, 1], [0, 0, 0]])
+    coincident = np.array([[0.0, 0, 0], [1, 1, 1], [0, 0, 0]])
     with pytest.raises(DataError, match="sites 2 and 0 are 0 Å apart"):
-        neighbor_list(twice, None, 1.0, False)
+        neighbor_list(coincident, None, 1.0, False)
     with pytest.raises(DataError, match="apart"):  # one is an image of the other
-        neighbor_list(twice[:2], np.eye(3), 1.0, True)
+        neighbor_list(coincident[:2], np.eye(3), 1.0, True)
     with pytest.raises(DataError, match=r"set data\.cell"):
-        neighbor_list(twice[:2], None, 1.0, True)
+        neighbor_list(coincident[:2], None, 1.0, True)
     with pytest.raises(DataError, match="linearly independent"):
-        neighbor_list(twice[:2], np.ones((3, 3)), 1.0, True)
+        neighbor_list(coincident[:2], np.ones((3, 3)), 1.0, True)
     with pytest.raises(DataError, match="not finite"):
         neighbor_list(np.full((1, 3), np.nan), None, 1.0, False)
-    with pytest.raises(DataError, match="periodic images; choose a smaller one"):
+    with pytest.raises(DataError, match="periodic images of the sites; choose a smaller radius"):
         neighbor_list(np.zeros((1, 3)), np.eye(3), 1e4, True)

@@ -12,9 +12,9 @@ VALUES = np.array([[3.0, np.nan], [5.0, 11.0]])
 
 
 def test_minmax_maps_to_the_unit_interval() -> None:
-    found = fit(VALUES, "minmax", "x")
-    assert found == Normalizer(3.0, 8.0, "minmax")
-    assert np.array_equal(found.forward(VALUES), [[0.0, np.nan], [0.25, 1.0]], equal_nan=True)
+    normalizer = fit(VALUES, "minmax", "x")
+    assert normalizer == Normalizer(3.0, 8.0, "minmax")
+    assert np.array_equal(normalizer.forward(VALUES), [[0.0, np.nan], [0.25, 1.0]], equal_nan=True)
 
 
 def test_standard_maps_to_mean_zero_and_deviation_one() -> None:
@@ -28,16 +28,16 @@ def test_inverse_undoes_forward(values: list[float], method: str) -> None:
     x = np.array(values)
     if np.ptp(x) <= max(1e-9 * np.abs(x).max(), np.finfo(np.float64).tiny):
         return
-    found = fit(x, method, "x")
-    again = Normalizer.from_json(json.loads(json.dumps(found.to_json())))
-    assert again == found
+    normalizer = fit(x, method, "x")
+    again = Normalizer.from_json(json.loads(json.dumps(normalizer.to_json())))
+    assert again == normalizer
     assert again.inverse(again.forward(x)) == pytest.approx(x, rel=1e-9, abs=1e-9 * np.abs(x).max())
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160])
 def test_differences_whose_squares_are_no_numbers_are_differences(size: float) -> None:
-    found = fit(np.array([0.0, 2 * size]), "standard", "x")
-    assert (found.shift, found.scale) == pytest.approx((size, size), rel=1e-12)
+    normalizer = fit(np.array([0.0, 2 * size]), "standard", "x")
+    assert (normalizer.shift, normalizer.scale) == pytest.approx((size, size), rel=1e-12)
 
 
 def test_a_large_offset_keeps_its_digits() -> None:

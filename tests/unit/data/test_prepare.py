@@ -31,111 +31,111 @@ def study(folder: Path, *overrides: str) -> Study:
 
 
 def test_everything_is_made_once(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    prepare.prepare(one, silent)
-    files = [one.data / "manifest.json", one.split(0)]
+    small = study(tmp_path)
+    prepare.prepare(small, silent)
+    files = [small.data / "manifest.json", small.split(0)]
     before = [path.stat().st_mtime_ns for path in files]
-    prepare.prepare(one, silent)
+    prepare.prepare(small, silent)
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
 @pytest.mark.parametrize("fit_on", ["train", "all"])
 def test_normalisers_are_fitted_on_what_is_said(tmp_path: Path, fit_on: str) -> None:
-    one = study(tmp_path, f"normalize.fit_on={fit_on}")
-    graphs = prepare.prepare(one, silent)
-    found = prepare.load(one, 0)
-    chosen = np.arange(len(graphs)) if fit_on == "all" else found.split.train
+    small = study(tmp_path, f"normalize.fit_on={fit_on}")
+    graphs = prepare.prepare(small, silent)
+    prepared = prepare.load(small, 0)
+    chosen = np.arange(len(graphs)) if fit_on == "all" else prepared.split.train
     enthalpy = graphs.targets["mixing_enthalpy"][chosen]
-    assert found.normalizers["H"].shift == enthalpy.min()
-    assert found.normalizers["H"].scale == np.ptp(enthalpy)
+    assert prepared.normalizers["H"].shift == enthalpy.min()
+    assert prepared.normalizers["H"].scale == np.ptp(enthalpy)
     moments = prepare.part_targets(graphs, "magnetic_moment", chosen)
-    assert found.normalizers["M"].scale == np.ptp(moments)
-    assert (found.input_normalizer.shift, found.input_normalizer.scale) == (26.0, 52.0)
+    assert prepared.normalizers["M"].scale == np.ptp(moments)
+    assert (prepared.input_normalizer.shift, prepared.input_normalizer.scale) == (26.0, 52.0)
 
 
 def test_smaller_training_shares_lie_in_larger_ones(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    prepare.prepare(one, silent)
-    split = prepare.load(one, 0).split
+    small = study(tmp_path)
+    prepare.prepare(small, silent)
+    split = prepare.load(small, 0).split
     quarter, half, whole = (set(prepare.training_part(split, share)) for share in (0.25, 0.5, 1.0))
     assert quarter < half < whole == set(split.train)
     assert len(half) == round(0.5 * len(whole))
 
 
 def test_a_split_of_other_data_is_refused(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    prepare.prepare(one, silent)
-    content = json.loads(one.split(0).read_text())
-    one.split(0).write_text(json.dumps({**content, "data_sha256": "0" * 64}))
+    small = study(tmp_path)
+    prepare.prepare(small, silent)
+    content = json.loads(small.split(0).read_text())
+    small.split(0).write_text(json.dumps({**content, "data_sha256": "0" * 64}))
     with pytest.raises(DataError, match="made for other data"):
-        prepare.load(one, 0)
-    one.split(0).write_text("{")
+        prepare.load(small, 0)
+    small.split(0).write_text("{")
     with pytest.raises(DataError, match="not a readable split"):
-        prepare.load(one, 0)
+        prepare.load(small, 0)
 
 
 def test_a_part_without_labels_is_refused(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    graphs = prepare.prepare(one, silent)
-    split = prepare.load(one, 0).split
+    small = study(tmp_path)
+    graphs = prepare.prepare(small, silent)
+    split = prepare.load(small, 0).split
     graphs.targets["mixing_enthalpy"][split.val] = np.nan
-    with pytest.raises(DataError, match=r"tasks\.H\.target: no mixing_enthalpy is known in the val part"):
-        prepare._require_labels(one.config, graphs, split)
+    with pytest.raises(DataError, match=r"tasks\.H\.target: no graph of the val part has a value of mixing_enthalpy"):
+        prepare._require_labels(small.config, graphs, split)
 
 
 def test_a_task_may_have_any_name(tmp_path: Path) -> None:
-    one = study(tmp_path, "tasks={input: {target: charge_transfer}}")
-    prepare.prepare(one, silent)
-    found = prepare.load(one, 0)
-    assert found.normalizers["input"].scale < 2
-    assert found.input_normalizer.scale == 52.0
+    small = study(tmp_path, "tasks={input: {target: charge_transfer}}")
+    prepare.prepare(small, silent)
+    prepared = prepare.load(small, 0)
+    assert prepared.normalizers["input"].scale < 2
+    assert prepared.input_normalizer.scale == 52.0
 
 
-def pretend_done(one: Study, sha256: str) -> None:
+def pretend_done(small: Study, sha256: str) -> None:
     """A result of the study's first member, as far as it is looked at here."""
-    member = one.members()[0]
-    one.folder(member).mkdir(parents=True)
-    one.result(member).write_text(json.dumps({"member": member.to_json(), "data_sha256": sha256}))
+    member = small.plan()[0]
+    small.folder(member).mkdir(parents=True)
+    small.result(member).write_text(json.dumps({"member": member.to_json(), "data_sha256": sha256}))
 
 
 def test_a_split_that_would_be_drawn_otherwise_is_refused_once_used(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    sha256 = prepare.prepare(one, silent).sha256
-    other = study(tmp_path, "split={name: random}", "train.epochs=3")
-    prepare.prepare(other, silent)  # nothing depends on it yet
-    prepare.prepare(one, silent)
-    pretend_done(one, sha256)
-    before = one.split(0).read_text()
+    small = study(tmp_path)
+    sha256 = prepare.prepare(small, silent).sha256
+    random_split = study(tmp_path, "split={name: random}", "train.epochs=3")
+    prepare.prepare(random_split, silent)  # nothing depends on it yet
+    prepare.prepare(small, silent)
+    pretend_done(small, sha256)
+    before = small.split(0).read_text()
     with pytest.raises(StudyError, match="use another name or --out DIR"):
         prepare.prepare(study(tmp_path, "split={name: random, fractions: [0.5, 0.25, 0.25]}"), silent)
     with pytest.raises(StudyError, match="use another name or --out DIR"):
         prepare.prepare(study(tmp_path, "normalize.method=standard"), silent)
-    assert one.split(0).read_text() == before
+    assert small.split(0).read_text() == before
 
 
 def test_a_study_may_grow_by_a_task(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    pretend_done(one, prepare.prepare(one, silent).sha256)
+    small = study(tmp_path)
+    pretend_done(small, prepare.prepare(small, silent).sha256)
     prepare.prepare(study(tmp_path, "tasks.C={target: charge_transfer}"), silent)
-    assert set(prepare.load(one, 0).normalizers) == {"H", "M", "C"}
-    prepare.prepare(one, silent)
-    assert set(prepare.load(one, 0).normalizers) == {"H", "M", "C"}
+    assert set(prepare.load(small, 0).normalizers) == {"H", "M", "C"}
+    prepare.prepare(small, silent)
+    assert set(prepare.load(small, 0).normalizers) == {"H", "M", "C"}
 
 
 def test_data_of_another_configuration_do_not_replace_those_in_use(tmp_path: Path) -> None:
-    one = study(tmp_path)
-    pretend_done(one, prepare.prepare(one, silent).sha256)
-    before = one.data.stat().st_mtime_ns
+    small = study(tmp_path)
+    pretend_done(small, prepare.prepare(small, silent).sha256)
+    before = small.data.stat().st_mtime_ns
     with pytest.raises(StudyError, match="trained on other data"):
         prepare.prepare(study(tmp_path, "graph.radius=8"), silent)
-    assert one.data.stat().st_mtime_ns == before
+    assert small.data.stat().st_mtime_ns == before
 
 
 MOLECULES = """\
 name: molecules
 data: {name: smiles, path: molecules.csv, targets: [gap, copy]}
 graph: {node_features: one_hot, elements: [C, O], bonds: found}
-model: {conv: cgcnn}
+model: {trunk: {conv: cgcnn}}
 tasks:
   G: {target: gap}
   K: {target: copy}
@@ -168,19 +168,19 @@ def test_an_atom_without_a_feature_is_refused_before_training(tmp_path: Path) ->
 
 
 def test_the_smallest_share_of_the_training_part_needs_labels(tmp_path: Path) -> None:
-    one = molecule_study(tmp_path, rows(copied=False), "fractions=[0.1, 1.0]")
-    graphs = prepare.prepare(one, silent)
-    split = prepare.load(one, 0).split
+    small = molecule_study(tmp_path, rows(copied=False), "fractions=[0.1, 1.0]")
+    graphs = prepare.prepare(small, silent)
+    split = prepare.load(small, 0).split
     graphs.targets["gap"][prepare.training_part(split, 0.1)] = np.nan
-    with pytest.raises(DataError, match=r"tasks\.G\.target: no gap is known in the train part"):
-        prepare._require_labels(one.config, graphs, split)
+    with pytest.raises(DataError, match=r"tasks\.G\.target: no graph of the train part has a value of gap"):
+        prepare._require_labels(small.config, graphs, split)
 
 
 def test_missing_labels_leave_the_normaliser_alone(tmp_path: Path) -> None:
-    one = molecule_study(tmp_path, rows(copied=False, num_known=30), "normalize.method=standard")
-    graphs = prepare.prepare(one, silent)
-    found = prepare.load(one, 0)
-    known = graphs.targets["gap"][found.split.train]
-    assert np.isnan(known).any()
-    assert found.normalizers["G"].shift == pytest.approx(np.nanmean(known), rel=1e-12)
-    assert found.normalizers["G"].scale == pytest.approx(np.nanstd(known), rel=1e-12)
+    small = molecule_study(tmp_path, rows(copied=False, num_known=30), "normalize.method=standard")
+    graphs = prepare.prepare(small, silent)
+    prepared = prepare.load(small, 0)
+    gaps = graphs.targets["gap"][prepared.split.train]
+    assert np.isnan(gaps).any()
+    assert prepared.normalizers["G"].shift == pytest.approx(np.nanmean(gaps), rel=1e-12)
+    assert prepared.normalizers["G"].scale == pytest.approx(np.nanstd(gaps), rel=1e-12)

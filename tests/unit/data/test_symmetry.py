@@ -26,15 +26,15 @@ def with_species(store: GraphStore, species: np.ndarray) -> GraphStore:
 
 
 def test_permutations_form_a_group_that_keeps_distances(store: GraphStore) -> None:
-    found = symmetry.site_permutations(store.topologies, 0)
-    assert found.shape == (16 * 16, 16)  # 16 translations times the 16 rotations of 4/mmm
-    rows = {tuple(row) for row in found.tolist()}
+    permutations = symmetry.site_permutations(store.topologies, 0)
+    assert permutations.shape == (16 * 16, 16)  # 16 translations times the 16 rotations of 4/mmm
+    rows = {tuple(row) for row in permutations.tolist()}
     assert tuple(range(16)) in rows
     rng = np.random.default_rng(0)
-    for p, q in rng.integers(0, len(found), (30, 2)):
-        assert tuple(found[p][found[q]].tolist()) in rows
+    for p, q in rng.integers(0, len(permutations), (30, 2)):
+        assert tuple(permutations[p][permutations[q]].tolist()) in rows
     edges = sorted(zip(*store.topologies.edges(0).tolist(), strict=True))
-    for permutation in found:
+    for permutation in permutations:
         assert sorted(zip(*permutation[store.topologies.edges(0)].tolist(), strict=True)) == edges
 
 
@@ -71,16 +71,16 @@ def test_symmetry_keys_predict_the_targets(store: GraphStore) -> None:
 
 
 def test_topologies_do_not_mix(store: GraphStore, tmp_path: Path) -> None:
-    kept = store.topologies
-    twice = dataclasses.replace(
-        kept,
+    lattice = store.topologies
+    topologies = dataclasses.replace(
+        lattice,
         node_ptr=np.array([0, 16, 32]),
-        edge_ptr=np.array([0, kept.edge_ptr[1], 2 * kept.edge_ptr[1]]),
-        edge_index=np.tile(kept.edge_index, 2),
-        edge_length=np.tile(kept.edge_length, 2),
-        positions=np.tile(kept.positions, (2, 1)),
-        cells=np.tile(kept.cells, (2, 1, 1)),
+        edge_ptr=np.array([0, lattice.edge_ptr[1], 2 * lattice.edge_ptr[1]]),
+        edge_index=np.tile(lattice.edge_index, 2),
+        edge_length=np.tile(lattice.edge_length, 2),
+        positions=np.tile(lattice.positions, (2, 1)),
+        cells=np.tile(lattice.cells, (2, 1, 1)),
     )
     species = np.full((2, 16), 26)
-    other = dataclasses.replace(with_species(store, species), topologies=twice, topology=np.array([0, 1]))
-    assert len(set(symmetry.arrangement_keys(other).tolist())) == 2
+    two_lattices = dataclasses.replace(with_species(store, species), topologies=topologies, topology=np.array([0, 1]))
+    assert len(set(symmetry.arrangement_keys(two_lattices).tolist())) == 2

@@ -27,8 +27,7 @@ def columns(request) -> GraphStore:
 
 
 def test_a_batch_as_pyg_has_each_graph_s_own_columns(columns):
-    found = table(columns, ("H", "C"), edge_features=2)
-    batch = found.batch(ORDER).to_pyg()
+    batch = table(columns, ("H", "C"), edge_features=2).batch(ORDER).to_pyg()
     assert batch.num_graphs == len(ORDER)
     topologies = columns.topologies
     x, attr = random_inputs(columns, 1, 2)
@@ -39,17 +38,17 @@ def test_a_batch_as_pyg_has_each_graph_s_own_columns(columns):
         assert torch.equal(batch.x[batch.batch == at], torch.tensor(x[nodes]))
         assert torch.equal(batch.y_C[batch.batch == at], torch.tensor(columns.targets["charge"][nodes]))
         assert float(batch.y_H[at]) == columns.targets["energy"][g]
-        own = batch.edge_index[:, graph_of_edge == at] - batch.ptr[at]
-        assert torch.equal(own, torch.tensor(topologies.edges(k)))
+        edge_index = batch.edge_index[:, graph_of_edge == at] - batch.ptr[at]
+        assert torch.equal(edge_index, torch.tensor(topologies.edges(k)))
         edges = slice(topologies.edge_ptr[k], topologies.edge_ptr[k + 1])
         assert torch.equal(batch.edge_attr[graph_of_edge == at], torch.tensor(attr[edges]))
 
 
 def test_missing_labels_are_nan_at_the_pyg_boundary():
     for columns in (lattice_store(12, missing=0.5), molecule_store(12, missing=0.5)):
-        known = table(columns).batch(torch.arange(12)).to_pyg().y_H
-        close(known, torch.tensor(columns.targets["energy"]), rtol=ROUNDING)
-        assert known.isnan().any()
+        labels = table(columns).batch(torch.arange(12)).to_pyg().y_H
+        close(labels, torch.tensor(columns.targets["energy"]), rtol=ROUNDING)
+        assert labels.isnan().any()
 
 
 @pytest.mark.parametrize(("how", "pool"), [("mean", global_mean_pool), ("sum", global_add_pool)])
@@ -63,7 +62,7 @@ def test_pooling_is_pyg_s(columns, how, pool):
 
 def test_targets_are_scaled_by_their_own_normaliser():
     columns = lattice_store(6)
-    found = type(table(columns))(
+    scaled = type(table(columns))(
         columns,
         Inputs(np.zeros((columns.node_ptr[-1], 1)), None),
         {"H": ("energy", Normalizer(1.0, 4.0, "minmax"))},
@@ -71,7 +70,7 @@ def test_targets_are_scaled_by_their_own_normaliser():
         torch.device("cpu"),
     )
     expected = (torch.tensor(columns.targets["energy"]) - 1) / 4
-    close(found.batch(torch.arange(6)).targets["H"], expected, rtol=ROUNDING)
+    close(scaled.batch(torch.arange(6)).targets["H"], expected, rtol=ROUNDING)
 
 
 def test_degrees_count_nodes_of_the_chosen_graphs(columns):
@@ -81,11 +80,11 @@ def test_degrees_count_nodes_of_the_chosen_graphs(columns):
         k = int(columns.topology[g])
         for degree in np.bincount(columns.topologies.edges(k)[1], minlength=columns.topologies.num_nodes(k)):
             expected[int(degree)] = expected.get(int(degree), 0) + 1
-    found = degrees.of(columns, chosen)
-    assert {d: n for d, n in enumerate(found.histogram) if n} == expected
+    statistics = degrees.of(columns, chosen)
+    assert {d: n for d, n in enumerate(statistics.histogram) if n} == expected
     total = sum(expected.values())
-    assert found.mean == pytest.approx(sum(d * n for d, n in expected.items()) / total)
-    assert found.mean_log == pytest.approx(sum(np.log(d + 1) * n for d, n in expected.items()) / total)
+    assert statistics.mean == pytest.approx(sum(d * n for d, n in expected.items()) / total)
+    assert statistics.mean_log == pytest.approx(sum(np.log(d + 1) * n for d, n in expected.items()) / total)
 
 
 def test_species_become_scaled_numbers_or_one_entry_per_element():
@@ -106,10 +105,10 @@ def test_an_element_that_is_not_listed_is_refused():
 
 def test_edge_lengths_become_gaussians():
     columns = lattice_store(2)
-    found = edge_inputs(columns, 2.0, 5)
+    gaussians = edge_inputs(columns, 2.0, 5)
     lengths = columns.topologies.edge_length
-    assert found.shape == (len(lengths), 5)
-    assert np.allclose(found[:, 2], np.exp(-(((lengths - 1.0) / 0.5) ** 2)))
+    assert gaussians.shape == (len(lengths), 5)
+    assert np.allclose(gaussians[:, 2], np.exp(-(((lengths - 1.0) / 0.5) ** 2)))
     assert edge_inputs(columns, 2.0, None) is None
 
 

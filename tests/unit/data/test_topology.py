@@ -24,13 +24,13 @@ def without_edges() -> Topology:
     return topologies.make(4, torch.zeros(2, 0, dtype=torch.int64), None, dtype=torch.float64, shared=False)
 
 
-def found_in_stores(kind: str) -> Topology:
+def topology_of_store(kind: str) -> Topology:
     columns = STORES[kind]()
     return table(columns, edge_features=2).batch(torch.arange(len(columns))).topology
 
 
 TOPOLOGIES = {
-    **{kind: lambda kind=kind: found_in_stores(kind) for kind in STORES},
+    **{kind: lambda kind=kind: topology_of_store(kind) for kind in STORES},
     "crowded": lambda: complete(40),  # slot number times node number exceeds a byte
     "more than a byte of slots": lambda: complete(300),
     "no edge": without_edges,
@@ -50,9 +50,9 @@ def per_node(topology: Topology, edges: Tensor, reduce) -> Tensor:
     """``reduce`` over the edges ``[M, E, …]`` of each node, 0 where there are none."""
     rows = []
     for node in range(topology.num_nodes):
-        own = edges[:, topology.target == node]
+        values = edges[:, topology.target == node]
         rows.append(
-            reduce(own) if own.shape[1] else torch.zeros_like(edges.new_zeros(edges.shape[0], *edges.shape[2:]))
+            reduce(values) if values.shape[1] else torch.zeros_like(edges.new_zeros(edges.shape[0], *edges.shape[2:]))
         )
     return torch.stack(rows, dim=1)
 
@@ -60,7 +60,7 @@ def per_node(topology: Topology, edges: Tensor, reduce) -> Tensor:
 def test_sums(topology):
     x = normal(2, topology.num_nodes, 3, 2)
     edges = x[:, topology.source]
-    expected = per_node(topology, edges, lambda own: own.sum(1))
+    expected = per_node(topology, edges, lambda values: values.sum(1))
     close(topology.sum_sources(x), expected, rtol=ROUNDING)
     close(topology.sum_edges(edges), expected, rtol=ROUNDING)
 
@@ -68,17 +68,17 @@ def test_sums(topology):
 def test_extrema(topology):
     x = normal(2, topology.num_nodes, 3, 2)
     edges = x[:, topology.source]
-    for found in (topology.source_extrema(x), topology.edge_extrema(edges)):
-        assert torch.equal(found[0], per_node(topology, edges, lambda own: own.amin(1)))
-        assert torch.equal(found[1], per_node(topology, edges, lambda own: own.amax(1)))
+    for low, high in (topology.source_extrema(x), topology.edge_extrema(edges)):
+        assert torch.equal(low, per_node(topology, edges, lambda values: values.amin(1)))
+        assert torch.equal(high, per_node(topology, edges, lambda values: values.amax(1)))
 
 
 def test_extrema_of_equal_values(topology):
     x = normal(2, topology.num_nodes, 3, 2).sign()
     low, high = topology.source_extrema(x)
     edges = x[:, topology.source]
-    assert torch.equal(low, per_node(topology, edges, lambda own: own.amin(1)))
-    assert torch.equal(high, per_node(topology, edges, lambda own: own.amax(1)))
+    assert torch.equal(low, per_node(topology, edges, lambda values: values.amin(1)))
+    assert torch.equal(high, per_node(topology, edges, lambda values: values.amax(1)))
 
 
 def test_softmax_sums_to_one_at_every_node_that_has_an_edge(topology):
@@ -87,8 +87,8 @@ def test_softmax_sums_to_one_at_every_node_that_has_an_edge(topology):
     totals = topology.sum_edges(weights)
     expected = (topology.degree > 0).double()[:, None, None].expand_as(totals)
     close(totals, expected, rtol=ROUNDING)
-    loop = per_node(topology, scores, lambda own: own.softmax(1).amax(1))
-    close(per_node(topology, weights, lambda own: own.amax(1)), loop, rtol=ROUNDING)
+    loop = per_node(topology, scores, lambda values: values.softmax(1).amax(1))
+    close(per_node(topology, weights, lambda values: values.amax(1)), loop, rtol=ROUNDING)
 
 
 def test_degree_and_adjacency_count_edges(topology):
@@ -104,23 +104,23 @@ def test_self_loops_are_pyg_s(topology):
     edge_index = torch.stack([topology.source, topology.target])
     edge_index, attr = remove_self_loops(edge_index, topology.edge_attr)
     edge_index, attr = add_self_loops(edge_index, attr, fill_value="mean", num_nodes=topology.num_nodes)
-    ours = topology.with_self_loops
-    assert (ours.target[1:] >= ours.target[:-1]).all()
-    found = torch.stack([ours.source, ours.target])
+    looped = topology.with_self_loops
+    assert (looped.target[1:] >= looped.target[:-1]).all()
+    looped_index = torch.stack([looped.source, looped.target])
     if attr is None:
         expected, counts = coalesce(edge_index, torch.ones(edge_index.shape[1]), topology.num_nodes)
-        mine, own = coalesce(found, torch.ones(found.shape[1]), topology.num_nodes)
-        assert torch.equal(mine, expected)
-        assert torch.equal(own, counts)
+        coalesced, coalesced_counts = coalesce(looped_index, torch.ones(looped_index.shape[1]), topology.num_nodes)
+        assert torch.equal(coalesced, expected)
+        assert torch.equal(coalesced_counts, counts)
         return
-    theirs = coalesce(edge_index, attr, topology.num_nodes)  # sums features of parallel edges
-    mine = coalesce(found, ours.edge_attr, topology.num_nodes)
-    assert torch.equal(mine[0], theirs[0])
-    close(mine[1], theirs[1], rtol=ROUNDING)
+    pyg_features = coalesce(edge_index, attr, topology.num_nodes)  # sums features of parallel edges
+    coalesced = coalesce(looped_index, looped.edge_attr, topology.num_nodes)
+    assert torch.equal(coalesced[0], pyg_features[0])
+    close(coalesced[1], pyg_features[1], rtol=ROUNDING)
 
 
 def test_what_stands_at_another_node_never_reaches_a_lone_one():
-    topology = found_in_stores("open")
+    topology = topology_of_store("open")
     lone = topology.degree == 0
     assert lone.any()
     x = torch.full((1, topology.num_nodes, 1, 1), float("nan"), dtype=torch.float64)

@@ -27,14 +27,14 @@ def store(tmp_path: Path) -> GraphStore:
     return graphs(tmp_path)  # C, CO, c1ccccc1, C#N, C=O
 
 
-def seen(store: GraphStore, graph: GraphConfig) -> Inputs:
+def features_of(store: GraphStore, graph: GraphConfig) -> Inputs:
     return inputs(store, graph, IDENTITY, None)
 
 
 def test_what_is_found_is_what_occurs(store: GraphStore) -> None:
     assert vocabulary.elements(store, FOUND).tolist() == [6, 7, 8]
     assert vocabulary.bonds(store, FOUND) == ("single", "double", "triple", "aromatic")
-    assert seen(store, FOUND).widths == (3, 4)
+    assert features_of(store, FOUND).widths == (3, 4)
     fewer = replace(store.topologies, bond_kind=np.minimum(store.topologies.bond_kind, 1))
     assert vocabulary.bonds(replace(store, topologies=fewer), FOUND) == ("single", "double")
 
@@ -43,12 +43,12 @@ def test_what_is_listed_is_in_the_order_of_the_list(store: GraphStore) -> None:
     listed = GraphConfig(
         node_features="one_hot", elements=("O", "F", "C", "N"), bonds=("aromatic", "single", "triple", "double")
     )
-    found, other = seen(store, FOUND), seen(store, listed)
-    assert np.array_equal(other.nodes[:, [2, 3, 0]], found.nodes)
-    assert not other.nodes[:, 1].any()
-    assert np.array_equal(other.edges[:, [1, 3, 2, 0]], found.edges)
-    assert (found.nodes.sum(axis=1) == 1).all()
-    assert (found.edges.sum(axis=1) == 1).all()
+    occurring, reordered = features_of(store, FOUND), features_of(store, listed)
+    assert np.array_equal(reordered.nodes[:, [2, 3, 0]], occurring.nodes)
+    assert not reordered.nodes[:, 1].any()
+    assert np.array_equal(reordered.edges[:, [1, 3, 2, 0]], occurring.edges)
+    assert (occurring.nodes.sum(axis=1) == 1).all()
+    assert (occurring.edges.sum(axis=1) == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -69,38 +69,38 @@ def test_what_is_not_listed_is_refused(store: GraphStore, graph: dict[str, objec
 def test_kinds_of_bonds_need_bonds() -> None:
     with pytest.raises(DataError, match=r"graph\.bonds: the source gives no bonds; leave it out"):
         vocabulary.check(lattice_store(2), GraphConfig(bonds="found"))
-    assert seen(lattice_store(2), GraphConfig()).widths == (1, 0)
+    assert features_of(lattice_store(2), GraphConfig()).widths == (1, 0)
 
 
 def test_without_kinds_bonds_are_edges_without_features(store: GraphStore) -> None:
-    plain = seen(store, GraphConfig())
+    plain = features_of(store, GraphConfig())
     assert plain.edges is None
     assert plain.nodes[:, 0].tolist() == store.atomic_numbers.tolist()
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 0, 4], [0]])
 def test_a_batch_has_each_molecule_s_own_bonds(store: GraphStore, order: list[int]) -> None:
-    found = seen(store, FOUND)
-    table = GraphTable(store, found, {"g": ("gap", IDENTITY)}, torch.float64, torch.device("cpu"))
+    features = features_of(store, FOUND)
+    table = GraphTable(store, features, {"g": ("gap", IDENTITY)}, torch.float64, torch.device("cpu"))
     batch = table.batch(torch.tensor(order)).to_pyg()
     of_edge = batch.batch[batch.edge_index[0]]
     for at, g in enumerate(order):
         k = int(store.topology[g])
         edges = slice(*store.topologies.edge_ptr[k : k + 2].tolist())
-        own = of_edge == at
-        assert torch.equal(batch.edge_index[:, own] - batch.ptr[at], torch.tensor(store.topologies.edges(k)))
-        assert torch.equal(batch.edge_attr[own], torch.tensor(found.edges[edges]))
+        is_of_graph = of_edge == at
+        assert torch.equal(batch.edge_index[:, is_of_graph] - batch.ptr[at], torch.tensor(store.topologies.edges(k)))
+        assert torch.equal(batch.edge_attr[is_of_graph], torch.tensor(features.edges[edges]))
         nodes = slice(*store.node_ptr[g : g + 2].tolist())
-        assert torch.equal(batch.x[batch.batch == at], torch.tensor(found.nodes[nodes]))
+        assert torch.equal(batch.x[batch.batch == at], torch.tensor(features.nodes[nodes]))
         assert torch.equal(batch.y_g[at], torch.tensor(store.targets["gap"][g])) or np.isnan(store.targets["gap"][g])
 
 
 def test_a_set_of_single_atoms_has_no_edges(tmp_path: Path) -> None:
     store = graphs(tmp_path, "smiles,gap,charge\nC,1,1\nN,2,2\nO,3,3\n")
-    found = seen(store, FOUND)
-    assert found.widths == (3, 0)
-    assert found.edges is None
-    table = GraphTable(store, found, {"g": ("gap", IDENTITY)}, torch.float64, torch.device("cpu"))
+    features = features_of(store, FOUND)
+    assert features.widths == (3, 0)
+    assert features.edges is None
+    table = GraphTable(store, features, {"g": ("gap", IDENTITY)}, torch.float64, torch.device("cpu"))
     batch = table.batch(torch.tensor([2, 0]))
     assert batch.to_pyg().edge_index.shape == (2, 0)
     assert batch.pool(batch.x, "sum").shape == (1, 2, 3)

@@ -11,6 +11,7 @@ import torch
 from helpers.counting_mode import TO_DEVICE, TO_HOST, CountingMode
 from helpers.device_tensors import DeviceTensor
 from helpers.emulated_cuda import emulated
+from helpers.recordings import run_batches
 from torch import Tensor
 
 from ensemble_mtl.data import topology
@@ -161,7 +162,7 @@ def test_the_place_that_waits_is_named(gpu: CountingMode):
     edges = torch.tensor([[1, 0], [0, 1]], device="cuda")
     topology.make(2, edges, None, dtype=torch.float64, shared=True)
     places = {place.partition(":")[0] for _, place in gpu.sites if place != "elsewhere"}
-    assert places == {"data/topology.py"}
+    assert places == {"data/topology.py", "data/padded_slots.py"}
 
 
 def test_values_that_are_let_go_of_are_gone(gpu: CountingMode):
@@ -176,7 +177,7 @@ def test_values_that_are_let_go_of_are_gone(gpu: CountingMode):
 
 def test_a_recorded_step_is_done_when_it_is_replayed(gpu: CountingMode):
     total = torch.zeros((), device="cuda")
-    recorded.each(lambda graphs: total.add_(graphs.sum()), ramp(11).float().split(3), recorded.cuda_graph)
+    run_batches(lambda graphs: total.add_(graphs.sum()), ramp(11).float().split(3), recorded.cuda_graph)
     assert (gpu.recordings, gpu.replays) == (1, 2)  # the first and the last, smaller one are done as they are
     assert int(total) == 55
 
@@ -186,7 +187,7 @@ def test_a_recorded_step_is_done_when_it_is_replayed(gpu: CountingMode):
 )
 def test_a_recorded_step_may_not_meet_the_host(gpu: CountingMode, forbidden: Callable[[Tensor], Any]):
     with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
-        recorded.each(lambda graphs: None if len(graphs) < 3 else forbidden(graphs), [ramp(3)] * 2, recorded.cuda_graph)
+        run_batches(lambda graphs: None if len(graphs) < 3 else forbidden(graphs), [ramp(3)] * 2, recorded.cuda_graph)
 
 
 def test_everything_is_restored_after_an_error():

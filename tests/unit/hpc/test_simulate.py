@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulate
+from helpers import fake_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulation import times
 from simulation.cluster import Cluster, Launcher, Spent
 from simulation.modes import MODES, EndlessError, Simulation
 
+from ensemble_mtl.analysis import summary_file
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.launch.base import make_shards
 from ensemble_mtl.study.plan import Member
 
@@ -101,9 +104,9 @@ def test_checkpoint_waits_for_the_end_of_its_epoch() -> None:
 
 
 def repeated(mode: str, cluster: Cluster, seconds: list[float], courses: int = 3000) -> tuple[list[float], list[float]]:
-    """Makespans and lost GPU-seconds of many courses."""
-    found = [course(mode, cluster, seconds, seed=seed) for seed in range(courses)]
-    return [makespan for makespan, _ in found], [spent.lost for _, spent in found]
+    """Return the makespans and lost GPU-seconds of many courses."""
+    results = [course(mode, cluster, seconds, seed=seed) for seed in range(courses)]
+    return [makespan for makespan, _ in results], [spent.lost for _, spent in results]
 
 
 def assert_mean(values: list[float], expected: float) -> None:
@@ -221,6 +224,23 @@ def test_times_of_a_study_are_drawn_per_subset(tmp_path: Path) -> None:
     assert times.seconds(groups, 4, np.random.default_rng(0)).tolist() == [3.5, 3.5, 1.5, 1.5]
 
 
+def test_times_of_a_summary_have_its_mean_and_deviation(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path / "study", seeds=2)
+    for member in study.plan():
+        fake_study.finish(study, member, train_seconds=10.0 * len(member.subset) + member.seed)
+    summary_file.write_summary(study, gather(study))
+    (tmp_path / "alone").mkdir()
+    (study.root / "summary.json").rename(tmp_path / "alone/summary.json")
+    groups = times.of_study(tmp_path / "alone")
+    assert [len(group.subset) for group in groups] == [3, 2, 2, 2, 1, 1, 1]
+    drawn = groups[0].draw(np.random.default_rng(0), 10_000)
+    # two stacks of 30 and 31 s; four standard errors of a mean of 10,000
+    assert drawn.mean() == pytest.approx(30.5, abs=4 * 0.5**0.5 / 100)
+    (tmp_path / "alone/summary.json").write_text("{}")
+    with pytest.raises(times.TimesError, match="not a summary of version 2"):
+        times.of_study(tmp_path / "alone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -230,7 +250,7 @@ def test_times_of_a_study_are_drawn_per_subset(tmp_path: Path) -> None:
         (["--scale", "nan"], "--scale: got nan"),
         (["--times", "H=5"], "expected 2 numbers"),
         (["--costs", "pbs=1,1,1"], "got launcher 'pbs'"),
-        (["--lognormal=-1,2"], "times are positive"),
+        (["--lognormal=-1,2"], "expected positive times"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def test_right_starts(size: int, environment: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("size", "environment", "told"),
     [
-        (1, {}, "started alone; start it with `mpiexec -n 4 python -m mpi4py"),
+        (1, {}, "started alone; start it with `mpiexec -n 4 python -P -m mpi4py"),
         (1, {"SLURM_NTASKS": "4"}, "got 1 process(es) in this MPI job, expected 4 (SLURM_NTASKS).*srun --mpi=pmi2"),
         (1, {"PMI_SIZE": "4"}, "expected 4 (PMI_SIZE)"),
         (1, {"OMPI_COMM_WORLD_SIZE": "2"}, "expected 2 (OMPI_COMM_WORLD_SIZE)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -83,6 +84,6 @@ def test_stop_file_stops_when_it_is_no_longer_empty_or_gone(tmp_path: Path, monk
 
 
 def test_worker_that_does_not_see_the_study_says_so(tmp_path: Path) -> None:
-    order = task.Order(str(tmp_path / "a/study"), "{}", ("m",), str(tmp_path / "a/study/logs/x.stop"), "")
+    order = task.Order(str(tmp_path / "a/study"), "{}", ("m",), str(tmp_path / "a/study/logs/x.stop"), math.inf)
     with pytest.raises(StudyError, match="does not see this study directory"):
         next(task.train(order))

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from ensemble_mtl.core.errors import ConfigError
 from ensemble_mtl.core.runtime.processes import process_started
 from ensemble_mtl.launch.ray import process
-from ensemble_mtl.launch.ray.meeting import Head, rank_by_arrival
+from ensemble_mtl.launch.ray.meeting import Head
 from ensemble_mtl.launch.ray.nodes import main
 from ensemble_mtl.launch.started import ANY_RANKS, SIZES, number_in
 
@@ -36,34 +36,24 @@ def test_rank_is_the_launchers(environment: dict[str, str], rank: int | None) ->
     assert number_in(environment, ANY_RANKS) == rank
 
 
-def test_rank_by_arrival_is_each_ones_own(tmp_path: Path) -> None:
-    assert [rank_by_arrival(tmp_path, 3) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(ConfigError, match="fresh folder"):
-        rank_by_arrival(tmp_path, 3)
-
-
-def test_nodes_that_share_an_address_share_no_port() -> None:
-    for seed in (0, 10**14 + 7):
-        every = [port for rank in range(64) for port in process.ports(seed, rank).values()]
-        assert len(set(every)) == len(every)
-        assert min(every) >= process.FIRST_PORT
-        assert max(every) <= process.LAST_PORT
-
-
-def test_ports_in_use_are_passed_over() -> None:
-    wanted = process.ports(5, 0)
+def test_port_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process.free_port("127.0.0.1") in process.PORTS
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", wanted["metrics-export-port"]))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
-        found = process.free_ports("127.0.0.1", 5, 0)
-    assert not set(found.values()) & set(wanted.values())
+        used = taken.getsockname()[1]
+        monkeypatch.setattr(process.random, "sample", lambda *_: [used, 12345])
+        assert process.free_port("127.0.0.1") == 12345
+        monkeypatch.setattr(process.random, "sample", lambda *_: [used])
+        with pytest.raises(ConfigError, match="no free port"):
+            process.free_port("127.0.0.1")
 
 
 def test_address_of_an_interface() -> None:
-    assert process.own_address("lo") == "127.0.0.1"
+    assert process.host_address("lo") == "127.0.0.1"
     with pytest.raises(ConfigError, match=r"got 'none0'.*expected one of .*lo"):
-        process.own_address("none0")
-    assert process.own_address().count(".") == 3
+        process.host_address("none0")
+    assert process.host_address().count(".") == 3
 
 
 def test_head_of_an_earlier_attempt_is_over_alone(tmp_path: Path) -> None:
@@ -134,6 +124,15 @@ def test_cluster_file_is_as_ray_expects() -> None:
 
 
 def test_unknown_number_of_nodes_is_refused(tmp_path: Path) -> None:
-    told = CliRunner().invoke(main, [str(tmp_path), "--", "true"], env=dict.fromkeys((*ANY_RANKS, *SIZES)))
-    assert told.exit_code == 2
-    assert "--nodes" in told.output
+    nothing = dict.fromkeys((*ANY_RANKS, *SIZES))
+    done = CliRunner().invoke(main, [str(tmp_path), "--", "true"], env=nothing)
+    assert done.exit_code == 2
+    assert "--nodes" in done.output
+
+
+def test_unknown_rank_is_refused(tmp_path: Path) -> None:
+    nothing = dict.fromkeys((*ANY_RANKS, *SIZES))
+    done = CliRunner().invoke(main, [str(tmp_path), "--nodes", "2", "--", "true"], env=nothing)
+    assert done.exit_code == 2
+    assert "which of the nodes this is" in done.output
+    assert "SLURM_PROCID" in done.output

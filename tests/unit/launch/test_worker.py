@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ensemble_mtl.core.errors import EXIT_INCOMPLETE, TrainingError
-from ensemble_mtl.launch.local import worker as _worker
+from ensemble_mtl.launch.local import worker
 
 Kill = Callable[[int], None]
 
@@ -39,13 +39,13 @@ def kill_nursery(monkeypatch: pytest.MonkeyPatch) -> Kill:
         left[0] = times
 
     monkeypatch.setattr(forkserver, "connect_to_new_process", ask_the_dying)
-    monkeypatch.setattr(_worker, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(worker, "PAUSES", (0.0, 0.0))
     return kill
 
 
 def test_nursery_that_dies_as_it_is_asked_is_replaced(kill_nursery: Kill, tmp_path: Path) -> None:
     kill_nursery(1)
-    process, connection = _worker.start(tmp_path, {})
+    process, connection = worker.start(tmp_path, {})
     connection.close()
     process.join(300)
     assert process.exitcode == EXIT_INCOMPLETE  # as of a worker whose launcher is gone
@@ -54,4 +54,4 @@ def test_nursery_that_dies_as_it_is_asked_is_replaced(kill_nursery: Kill, tmp_pa
 def test_nursery_that_always_dies_is_told(kill_nursery: Kill, tmp_path: Path) -> None:
     kill_nursery(9)
     with pytest.raises(TrainingError, match="died 2 times; is memory short"):
-        _worker.start(tmp_path, {})
+        worker.start(tmp_path, {})

@@ -9,7 +9,7 @@ import torch
 from helpers.problems import make, start
 from helpers.stores import STORES, store
 from helpers.tolerances import DERIVATIVE, ROUNDING, close
-from helpers.trunks import with_model
+from helpers.trunks import with_trunk
 from torch import Tensor
 
 from ensemble_mtl.config.sections import ModelConfig
@@ -23,7 +23,7 @@ from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loss import task_losses
 from ensemble_mtl.train.step import Problem, losses_and_gradient
 
-TASKS = ("H", "C", "G")  # two of graphs, one of nodes
+TASKS = ("H", "C", "G")  # two tasks of graphs, and one of nodes
 MEMBERS = 2
 KINDS = {
     **STORES,
@@ -35,41 +35,41 @@ KINDS = {
 
 def problem_of(columns: GraphStore, edge_features: int = 0, **options) -> Problem:
     problem = make(columns, TASKS, conv="pna", edge_features=edge_features)
-    return with_model(problem, trunk="graph_network", **{"steps": 3, "width": 4, **options})
+    return with_trunk(problem, "graph_network", **{"steps": 3, "width": 4, **options})
 
 
 def weights(problem: Problem) -> Tensor:
-    """``[M, P]``, with biases and norms that are not at their initial constants."""
+    """``[M, P]`` weights, with biases and norms that differ from their initial constants."""
     flat = start(problem, list(range(MEMBERS)))["parameters"]
     return flat + 0.2 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(1), dtype=flat.dtype)
 
 
 def plain(problem: Problem, flat: Tensor, batch: GraphBatch) -> dict[str, Tensor]:
-    """Outputs of every member by the plain module."""
+    """Outputs of every member, from the plain torch module."""
     model, named = problem.model, problem.layout.unflatten(flat)
     reference = reference_model(model.spec, model.degrees, model.node_tasks, "mean", torch.float64)
-    none = torch.zeros(len(flat), 0, dtype=flat.dtype)
-    reference.load_state_dict(member_state_dict(problem.layout, problem.buffers, flat, none, 0), strict=True)
+    no_buffers = torch.zeros(len(flat), 0, dtype=flat.dtype)
+    reference.load_state_dict(member_state_dict(problem.layout, problem.buffers, flat, no_buffers, 0), strict=True)
     members = []
     for m in range(len(flat)):
-        own = {name: value[m] for name, value in named.items()}
-        out = torch.func.functional_call(reference, own, (batch.to_pyg(),))
+        weights_of_member = {name: value[m] for name, value in named.items()}
+        out = torch.func.functional_call(reference, weights_of_member, (batch.to_pyg(),))
         graphs = batch.x.shape[2]
         members.append({t: v.unflatten(0, (graphs, -1)).T if t in model.node_tasks else v for t, v in out.items()})
     return {task: torch.stack([member[task] for member in members]) for task in members[0]}
 
 
 def derivatives(run, problem: Problem, batch: GraphBatch) -> list[Tensor]:
-    """Outputs, gradients of the tasks' losses, and products with their Hessians."""
+    """Outputs, and for each task the gradient of its loss and a product with the loss's Hessian."""
     flat = weights(problem).requires_grad_()
     direction = torch.randn(flat.shape, generator=torch.Generator().manual_seed(2), dtype=flat.dtype)
     outputs = run(flat)
-    found = [value.detach() for value in outputs.values()]
+    results = [value.detach() for value in outputs.values()]
     for losses in task_losses(outputs, batch, TASKS).unbind(1):
         (gradient,) = torch.autograd.grad(losses.sum(), flat, create_graph=True)
         (product,) = torch.autograd.grad((gradient * direction).sum(), flat, retain_graph=True)
-        found += [gradient.detach(), product]
-    return found
+        results += [gradient.detach(), product]
+    return results
 
 
 @pytest.mark.parametrize("edge_features", [0, 3])
@@ -78,17 +78,17 @@ def derivatives(run, problem: Problem, batch: GraphBatch) -> list[Tensor]:
 def test_equals_the_plain_equations_to_second_order(kind, share_weights, edge_features):
     problem = problem_of(KINDS[kind](12), edge_features, share_weights=share_weights)
     batch = problem.table.batch(torch.tensor([7, 0, 2, 5, 3]))
-    ours = derivatives(
+    of_stack = derivatives(
         lambda flat: problem.model(problem.layout.unflatten(flat), {}, batch, training=True), problem, batch
     )
-    theirs = derivatives(lambda flat: plain(problem, flat, batch), problem, batch)
-    for found, expected in zip(ours, theirs, strict=True):
-        close(found, expected, rtol=DERIVATIVE)
-    assert all(float(product.abs().max()) > 1e-3 for product in theirs[len(TASKS) + 1 :: 2])
+    of_module = derivatives(lambda flat: plain(problem, flat, batch), problem, batch)
+    for value, expected in zip(of_stack, of_module, strict=True):
+        close(value, expected, rtol=DERIVATIVE)
+    assert all(float(product.abs().max()) > 1e-3 for product in of_module[len(TASKS) + 1 :: 2])
 
 
 def test_second_derivatives_by_forward_mode_are_those_of_backward_mode():
-    """What estimators that go forward twice rest on."""
+    """Estimators by forward mode rely on it."""
     problem = problem_of(STORES["molecules"](6), 3)
     batch, flat = problem.table.batch(torch.arange(6)), weights(problem)
     v = torch.randn(flat.shape, generator=torch.Generator().manual_seed(4), dtype=flat.dtype)
@@ -133,19 +133,19 @@ def test_the_order_of_nodes_and_edges_does_not_matter(kind):
         dtype=torch.float64,
         shared=topology.adjacency is not None,
     )
-    found = features(problem, replace(batch, x=x, topology=moved, graph_of_node=graph_of_node))
+    permuted = features(problem, replace(batch, x=x, topology=moved, graph_of_node=graph_of_node))
     expected = features(problem, batch)
-    close(found.nodes[:, order], expected.nodes, rtol=ROUNDING)
-    close(found.graphs, expected.graphs, rtol=ROUNDING)
+    close(permuted.nodes[:, order], expected.nodes, rtol=ROUNDING)
+    close(permuted.graphs, expected.graphs, rtol=ROUNDING)
 
 
 def test_edges_have_a_direction():
-    """h_out and h_in, and source and target, are not taken for each other."""
+    """Source and target are not exchanged, nor are h_out and h_in."""
     problem = problem_of(store([(1, []), (2, [(0, 1, 1.0)])], [0, 1, 1, 1, 1]))
     batch = problem.table.batch(torch.tensor([1]))
     topology = topologies.make(2, torch.tensor([[1], [0]]), None, dtype=torch.float64, shared=False)
-    there, back = features(problem, batch), features(problem, replace(batch, topology=topology))
-    assert (there.graphs - back.graphs).abs().max() > 1e-2
+    forth, back = features(problem, batch), features(problem, replace(batch, topology=topology))
+    assert (forth.graphs - back.graphs).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", ["open", "molecules"])
@@ -157,18 +157,18 @@ def test_graphs_of_a_batch_do_not_touch_each_other(kind):
         x[:, :, 0] = float("nan")
     else:
         x[:, batch.graph_of_node == 0] = float("nan")
-    found = features(problem, replace(batch, x=x)).graphs
-    assert found[:, 0].isnan().any()
-    assert torch.equal(found[:, 1:], features(problem, batch).graphs[:, 1:])
+    broken = features(problem, replace(batch, x=x)).graphs
+    assert broken[:, 0].isnan().any()
+    assert torch.equal(broken[:, 1:], features(problem, batch).graphs[:, 1:])
 
 
 def test_a_checkpoint_without_running_statistics_is_read_back(tmp_path):
     problem = problem_of(STORES["molecules"](6))
     state = start(problem, [3])
     checkpoint.save(tmp_path / "checkpoint.pt", "member", state, {})
-    found, _ = checkpoint.load(tmp_path / "checkpoint.pt", "member", torch.device("cpu"))
-    assert found["buffers"].shape == (1, 0)
-    assert torch.equal(found["parameters"], state["parameters"])
+    loaded, _ = checkpoint.load(tmp_path / "checkpoint.pt", "member", torch.device("cpu"))
+    assert loaded["buffers"].shape == (1, 0)
+    assert torch.equal(loaded["parameters"], state["parameters"])
 
 
 @pytest.mark.parametrize("share_weights", [True, False])
@@ -176,20 +176,20 @@ def test_every_weight_is_trained(share_weights):
     problem = problem_of(STORES["molecules"](12), 3, share_weights=share_weights)
     state = start(problem, [0])
     _, gradient = losses_and_gradient(problem, state, torch.ones(1, 3, dtype=torch.float64), torch.arange(8))
-    for name, part in problem.layout.unflatten(gradient).items():
-        assert part.abs().max() > 1e-9, name
+    for name, of_tensor in problem.layout.unflatten(gradient).items():
+        assert of_tensor.abs().max() > 1e-9, name
 
 
 def test_members_differ_from_one_another():
     problem = problem_of(STORES["molecules"](6))
-    found = features(problem, problem.table.batch(torch.arange(6))).graphs
-    assert (found[0] - found[1]).abs().max() > 1e-2
+    graphs = features(problem, problem.table.batch(torch.arange(6))).graphs
+    assert (graphs[0] - graphs[1]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(("share_weights", "expected"), [(True, 383_744), (False, 1_915_392)])
 def test_number_of_weights_of_appendix_a(share_weights, expected):
-    """Per step: φE and φV of 256 -> 256 -> 256 -> 64, φU of 192 -> 192 -> 192 -> 64, three norms of 64."""
-    config = ModelConfig(trunk="graph_network", share_weights=share_weights)
+    """A step has φE and φV of 256 -> 256 -> 256 -> 64, φU of 192 -> 192 -> 192 -> 64, and three norms of 64."""
+    config = ModelConfig(trunk={"name": "graph_network", "share_weights": share_weights})
     step = 2 * (2 * (256 * 256 + 256) + 256 * 64 + 64) + 2 * (192 * 192 + 192) + 192 * 64 + 64 + 3 * 2 * 64
     spec = ModelSpec(config, ("E1",), in_features=9, edge_features=4)
     assert spec.num_parameters()["shared"] == (9 + 4) * 64 + (1 if share_weights else 5) * step == expected
@@ -201,7 +201,7 @@ def test_initial_variances_are_those_of_flax():
     for name, value in named.items():
         if name.startswith("trunk.") and name.endswith(".weight") and "norm" not in name:
             expected = torch.tensor(value.shape[-1] ** -0.5, dtype=torch.float64)
-            # the variance of n uniform draws scatters by sqrt(0.8 / n): here 0.07 at most, of which five
+            # the relative error of the variance of n uniform draws is sqrt(0.8 / n), here 0.07 at most; five of these
             close(value.std(), expected, rtol=5 * (0.8 / value[..., 0].numel() / value.shape[-1]) ** 0.5)
         elif name.startswith("trunk.") and name.endswith(".bias"):
             assert not value.any()

@@ -1,4 +1,4 @@
-"""Norms of stacks are torch's, with exact second derivatives."""
+"""Norms of stacks give the numbers of torch's norms, with exact second derivatives."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_outputs_and_running_statistics_are_torch_s(training):
     norms = []
     for m in range(3):
         norm = torch.nn.BatchNorm1d(2, dtype=torch.float64).train(training)
-        own = {key[2:]: value[m].clone() for key, value in {**parameters, **buffers}.items()}
-        norm.load_state_dict({**own, "num_batches_tracked": torch.tensor(0)})
+        of_member = {key[2:]: value[m].clone() for key, value in {**parameters, **buffers}.items()}
+        norm.load_state_dict({**of_member, "num_batches_tracked": torch.tensor(0)})
         norms.append((norm, norm(x[m].flatten(0, 1)).view(4, 5, 2)))
     out = batch_norm(x, parameters, buffers, "n", training=training)
     close(out, torch.stack([expected.detach() for _, expected in norms]), rtol=ROUNDING)
@@ -42,8 +42,8 @@ def test_second_derivatives_are_exact():
     inputs = (x.requires_grad_(), parameters["n.weight"].requires_grad_(), parameters["n.bias"].requires_grad_())
 
     def function(x, weight, bias):
-        own = {"n.weight": weight, "n.bias": bias}
-        return batch_norm(x, own, {k: v.clone() for k, v in buffers.items()}, "n", training=True).tanh()
+        named = {"n.weight": weight, "n.bias": bias}
+        return batch_norm(x, named, {k: v.clone() for k, v in buffers.items()}, "n", training=True).tanh()
 
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)

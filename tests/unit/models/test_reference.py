@@ -1,4 +1,4 @@
-"""A member of a stack is the plain PyG model: outputs, gradients and whole training runs."""
+"""A member of a stack equals the plain PyG model: its outputs, gradients and whole training runs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from torch_geometric.data import Batch
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.models.reference import ReferenceModel, member_state_dict, reference_model
+from ensemble_mtl.train.loop import batches, train_epoch
 from ensemble_mtl.train.state import StackState
-from ensemble_mtl.train.step import Problem, batches, losses_and_gradient, train_epoch
+from ensemble_mtl.train.step import Problem, losses_and_gradient
 
 NAMES = registry.names("models.conv")
 
 
 def plain(problem: Problem, state: StackState, row: int) -> ReferenceModel:
     model = problem.model
-    reference = reference_model(model.spec, model.degrees, model.node_tasks, model.spec.config.pooling, torch.float64)
-    own = member_state_dict(problem.layout, problem.buffers, state["parameters"], state["buffers"], row)
-    reference.load_state_dict(own, strict=True)
+    reference = reference_model(
+        model.spec, model.degrees, model.node_tasks, model.spec.config.trunk.pooling, torch.float64
+    )
+    member = member_state_dict(problem.layout, problem.buffers, state["parameters"], state["buffers"], row)
+    reference.load_state_dict(member, strict=True)
     return reference
 
 
 def plain_loss(reference: ReferenceModel, batch: Batch, weights: Tensor) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for (task, output), weight in zip(reference(batch).items(), weights, strict=True):
-        known = ~batch[f"y_{task}"].isnan()
-        if not known.any():
+        labelled = ~batch[f"y_{task}"].isnan()
+        if not labelled.any():
             continue
-        total = total + weight * (output[known] - batch[f"y_{task}"][known]).square().mean()
+        total = total + weight * (output[labelled] - batch[f"y_{task}"][labelled]).square().mean()
     return total
 
 
@@ -45,7 +48,7 @@ def flat_gradient(problem: Problem, reference: ReferenceModel) -> Tensor:
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_and_gradients_equal_plain_pyg(name, kind, pooling):
-    edges = 3 if registry.load("models.conv", name).EDGE_FEATURES else 0
+    edges = 3 if registry.family("models.conv").load(name).EDGE_FEATURES else 0
     problem = make(STORES[kind](12), conv=name, edge_features=edges, pooling=pooling)
     state, weights = start(problem, [0, 1]), torch.tensor([[1.0, 0.5], [0.3, 2.0]], dtype=torch.float64)
     before = state.take([0, 1])
@@ -60,12 +63,12 @@ def test_outputs_and_gradients_equal_plain_pyg(name, kind, pooling):
         close(gradient[m], flat_gradient(problem, reference), rtol=DERIVATIVE)
         reference.eval()
         for task, expected in reference(batch.to_pyg()).items():
-            ours = outputs[task][m]
-            close(ours if ours.dim() == 1 else ours.T.flatten(), expected.detach(), rtol=ROUNDING)
+            value = outputs[task][m]
+            close(value if value.dim() == 1 else value.T.flatten(), expected.detach(), rtol=ROUNDING)
 
 
 def test_species_inputs_whose_extrema_tie_give_the_same_gradient():
-    """Equal neighbours: PyG shares the gradient among them and a stack gives it to one."""
+    """Where neighbours are equal, PyG shares the gradient among them, and a stack gives it to the first."""
     problem = make(lattice_store(8))
     problem.table._x.copy_(problem.table._x.sign())
     state, weights = start(problem, [4]), torch.ones(1, 2, dtype=torch.float64)
@@ -100,10 +103,10 @@ def test_thirty_steps_equal_a_plain_training_loop(store, name, options, optimize
                 steps.step()
         train_epoch(problem, state, weights)
     for m, reference in enumerate(references):
-        own = member_state_dict(problem.layout, problem.buffers, state["parameters"], state["buffers"], m)
+        member = member_state_dict(problem.layout, problem.buffers, state["parameters"], state["buffers"], m)
         for key, value in reference.state_dict().items():
             if not key.endswith("num_batches_tracked"):
-                close(own[key], value, rtol=DERIVATIVE)
+                close(member[key], value, rtol=DERIVATIVE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,8 +121,8 @@ def test_state_dict_names_are_the_stack_s(name):
 def test_handed_over_weights_are_a_copy():
     problem = make(lattice_store(8))
     state = start(problem, [0])
-    own = member_state_dict(problem.layout, problem.buffers, state["parameters"], state["buffers"], 0)
+    member = member_state_dict(problem.layout, problem.buffers, state["parameters"], state["buffers"], 0)
     before = state["parameters"].clone()
-    for value in own.values():
+    for value in member.values():
         value.zero_()
     assert torch.equal(state["parameters"], before)

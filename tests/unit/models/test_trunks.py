@@ -10,14 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from ensemble_mtl.config import file as config_file
-from ensemble_mtl.config import registry
 from ensemble_mtl.config.sections import ModelConfig
 from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.core.errors import ConfigError
 from ensemble_mtl.models.spec import ModelSpec, of_subset
+from ensemble_mtl.models.trunk import base as trunks
+from ensemble_mtl.models.trunk import convolutions
 from ensemble_mtl.study import plan
 
-NAMES = registry.names("models.trunk")
+NAMES = trunks.FAMILY.names()
 STUDY = """\
 name: small
 data: {name: alloy, num_configurations: 40}
@@ -33,45 +34,34 @@ def load(folder: Path, model: str, *overrides: str) -> StudyConfig:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_trunk_declares_its_options(name):
-    options = registry.load("models.trunk", name).Options
-    assert issubclass(options, ModelConfig)
-    assert options.model_fields["trunk"].default == name
-    assert type(ModelConfig(trunk=name)) is options
-    assert type(ModelConfig.model_validate({"trunk": name})) is options
-    assert options.model_config["allow_inf_nan"] is False
+def test_what_is_written_is_read_back(name):
+    config = ModelConfig(trunk={"name": name, "width": 7}, heads=(3,))
+    assert ModelConfig.model_validate(config.model_dump(mode="json")) == config
+    assert config.trunk.width == 7
+
+
+def test_without_a_trunk_there_are_convolutions_of_pna(tmp_path):
+    trunk = load(tmp_path, "{heads: [3]}").model.trunk
+    assert trunk == convolutions.Options()
+    assert (trunk.conv.name, trunk.layers, trunk.width, trunk.pooling) == ("pna", 6, 20, "mean")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_written_is_read_back(name):
-    config = ModelConfig(trunk=name, width=7, heads=(3,))
-    assert ModelConfig.model_validate(config.model_dump(mode="json")) == config
-    assert config.model_copy() == config
+def test_a_trunk_by_its_name_has_all_of_its_defaults(tmp_path, name):
+    assert load(tmp_path, f"{{trunk: {name}}}").model.trunk == trunks.FAMILY.load(name).Options()
 
 
-def test_sections_from_before_there_was_a_choice_read_and_write_the_same(tmp_path):
-    model = "{conv: gin, layers: 2, width: 8, pooling: sum, heads: [5], edge_basis: null}"
-    config = load(tmp_path, model).model
-    conv = {"name": "gin", "eps": 0.0, "train_eps": False}
-    expected = {"conv": conv, "layers": 2, "width": 8, "pooling": "sum", "heads": (5,), "edge_basis": None}
-    assert config.model_dump() == expected
-    assert config.trunk == "convolutions"
-    assert StudyConfig.model_validate(load(tmp_path, "{}").model_dump()).model == ModelConfig()
+def test_a_mapping_without_a_name_is_of_the_default_trunk(tmp_path):
+    trunk = load(tmp_path, "{trunk: {conv: gin, layers: 2, pooling: sum}}").model.trunk
+    assert trunk == convolutions.Options(conv="gin", layers=2, pooling="sum")
 
 
-def test_the_graph_network_s_options_stand_beside_its_name(tmp_path):
-    config = load(tmp_path, "{trunk: graph_network, steps: 2, width: 8, heads: []}")
-    assert config.model.model_dump() == {
-        "trunk": "graph_network",
-        "width": 8,
-        "heads": (),
-        "edge_basis": None,
-        "steps": 2,
-        "share_weights": True,
-    }
+def test_the_graph_network_has_its_own_parameters_and_members(tmp_path):
+    text = "{{trunk: {{name: graph_network, steps: {}, width: 8}}, heads: []}}"
+    config = load(tmp_path, text.format(2))
     names = set(of_subset(config, ("H",)).parameters())
     assert {"trunk.nodes.weight", "trunk.steps.0.edge_norm.bias", "heads.H.0.weight"} <= names
-    assert plan.members(config) != plan.members(load(tmp_path, "{trunk: graph_network, steps: 3, width: 8, heads: []}"))
+    assert plan.members(config) != plan.members(load(tmp_path, text.format(3)))
 
 
 @pytest.mark.parametrize(
@@ -81,17 +71,18 @@ def test_the_graph_network_s_options_stand_beside_its_name(tmp_path):
             "trunk: graph_net",
             "model.trunk: got 'graph_net', expected one of convolutions, graph_network; did you mean ",
         ),
-        ("trunk: [1]", "model.trunk: got '[1]', expected one of convolutions, graph_network"),
+        ("trunk: [1]", "model.trunk: expected a name, or a mapping with 'name'"),
         (
-            "{trunk: graph_network, conv: pna}",
-            "model.conv: unknown key; expected one of trunk, width, heads, edge_basis, steps, share_weights",
+            "trunk: {name: graph_network, conv: pna}",
+            "model.trunk.conv: unknown key; expected one of name, width, steps, share_weights",
         ),
-        ("layrs: 2", "model.layrs: unknown key (did you mean 'layers'?); expected one of trunk, width, heads, edge_"),
-        ("{trunk: graph_network, steps: 0}", "model.steps: expected a number greater than 0, got 0"),
-        ("{trunk: graph_network, steps: true}", "model.steps: expected an integer, got True"),
+        ("trunk: {layrs: 2}", "model.trunk.layrs: unknown key (did you mean 'layers'?); expected one of name, width,"),
+        ("layers: 2", "model.layers: unknown key; expected one of trunk, heads, edge_basis"),
+        ("trunk: {name: graph_network, steps: 0}", "model.trunk.steps: expected a number greater than 0, got 0"),
+        ("trunk: {name: graph_network, steps: true}", "model.trunk.steps: expected an integer, got True"),
         (
-            "{conv: gin, edge_basis: 3}",
-            "model.edge_basis: conv 'gin' has no use for edge features; leave edge_basis out",
+            "{trunk: {conv: gin}, edge_basis: 3}",
+            "model.edge_basis: conv 'gin' has no use for features of edges; use one of cgcnn, gatv2, pna, or leave it",
         ),
     ],
 )
@@ -109,12 +100,14 @@ def test_what_is_no_mapping_is_refused(tmp_path):
 
 def test_all_faults_of_a_section_are_told(tmp_path):
     with pytest.raises(ConfigError) as caught:
-        load(tmp_path, "{trunk: graph_network, steps: 0, heads: [0], edge_basis: x}")
+        load(tmp_path, "{trunk: {name: graph_network, steps: 0}, heads: [0], edge_basis: x}")
     assert len(str(caught.value).splitlines()) == 3
 
 
-def test_overrides_choose_a_trunk(tmp_path):
-    assert load(tmp_path, "{heads: [3]}", "model.trunk=graph_network", "model.steps=2").model.steps == 2
+def test_overrides_choose_a_trunk_and_its_options(tmp_path):
+    config = load(tmp_path, "{heads: [3]}", "model.trunk=graph_network", "model.trunk.steps=2")
+    assert (config.model.trunk.name, config.model.trunk.steps) == ("graph_network", 2)
+    assert load(tmp_path, "{heads: [3]}", "model.trunk.conv.heads=2", "model.trunk.conv=gatv2").model.trunk.layers == 6
     with pytest.raises(ConfigError, match=r"--set model\.trunk=x: model\.trunk: got 'x', expected one of"):
         load(tmp_path, "{}", "model.trunk=x")
 
@@ -123,7 +116,7 @@ def test_faults_in_python_are_told_too():
     with pytest.raises(ValueError, match="got 'x', expected one of convolutions"):
         ModelConfig(trunk="x")
     with pytest.raises(ValidationError, match="layers"):
-        ModelConfig(trunk="graph_network", layers=2)
+        ModelConfig(trunk={"name": "graph_network", "layers": 2})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from helpers import fake_study
 
-from ensemble_mtl.analysis import gather
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.config.sections import NormalizeConfig
 from ensemble_mtl.report.curves import curve
 from ensemble_mtl.report.figures import learning, training
-from ensemble_mtl.report.inputs import WIDE, History, ReportInputs
+from ensemble_mtl.report.inputs import WIDE, ReportInputs
 from ensemble_mtl.study.directory import Study
+from ensemble_mtl.study.histories import EpochMetrics, History
 
 
 def history(key: str, values: dict[int, float | None]) -> History:
-    return [{"epoch": epoch, key: {"H": value}} for epoch, value in values.items()]
+    return [EpochMetrics(epoch, {key: {"H": value}}) for epoch, value in values.items()]
 
 
 def test_mean_and_band_are_over_members() -> None:
@@ -65,11 +66,11 @@ def study(tmp_path: Path) -> Study:
 
 
 def inputs(study: Study) -> ReportInputs:
-    return ReportInputs(study, gather.gather(study))
+    return ReportInputs(study, gather(study))
 
 
 def rewrite(study: Study, change: Any) -> None:
-    for member in study.members():
+    for member in study.plan():
         path = study.metrics(member)
         rows = [change(json.loads(line)) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -79,7 +80,7 @@ def test_test_and_training_error_of_every_task(study: Study) -> None:
     found = training.curves(inputs(study))
     assert list(found) == ["HCM together", "each task alone"]
     assert {*found["HCM together"]} == {(part, task) for part in ("test", "train") for task in "HCM"}
-    member = [m for m in study.members() if m.subset == ("H",)]
+    member = [m for m in study.plan() if m.subset == ("H",)]
     errors = [0.85 * fake_study.error_of(m, "H") * (1 + 12 * np.exp(-10 / 4)) for m in member]
     line = found["each task alone"]["test", "H"]
     assert line.epochs[4] == 10  # recorded every second epoch

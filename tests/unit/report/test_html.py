@@ -1,59 +1,23 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from helpers import fake_study
+from helpers.pages import ATTACK, Page, hostile_page, report
 
-from ensemble_mtl.analysis import gather
-from ensemble_mtl.report import write
-from ensemble_mtl.study.directory import Study
-
-ATTACK = "<script>alert(1)</script>"
-
-
-class Page(HTMLParser):
-    """Tags, resource addresses and unbalanced tags of a page."""
-
-    VOID = frozenset(("meta", "img", "source", "br"))
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
+from ensemble_mtl.analysis.gather import gather
+from ensemble_mtl.report import html
+from ensemble_mtl.report.drawing import Drawing
 
 NO_FIGURES = {"figures": "none"}
 
 
-def report(study: Study) -> str:
-    return write.write(study, gather.gather(study)).read_text()
-
-
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
-    study = fake_study.make_study(
-        tmp_path_factory.mktemp("hostile"), seeds=2, label=f'{ATTACK}"', description=f"{ATTACK} & co"
-    )
-    plan = study.members()
-    fake_study.fail(study, plan[0], f"{ATTACK}' onerror=x")
-    fake_study.finish_all(study)
-    study.result(plan[0]).unlink()
-    fake_study.finish(study, plan[1], device=ATTACK, versions={"torch": ATTACK})
-    return report(study)
+    """With two figures; ``tests/integration/test_report_page.py`` has them all."""
+    return hostile_page(tmp_path_factory.mktemp("hostile"), report={"figures": ["table_1", "wall_clock"]})
 
 
 def test_every_value_is_escaped(hostile: str) -> None:
@@ -79,7 +43,7 @@ def test_links_lead_to_sections_that_exist(hostile: str) -> None:
 
 def test_failed_missing_and_damaged_members_are_shown(tmp_path: Path) -> None:
     study = fake_study.make_study(tmp_path, seeds=2, report=NO_FIGURES)
-    plan = study.members()
+    plan = study.plan()
     fake_study.fail(study, plan[0], "loss is not finite")
     for member in plan[2:]:
         fake_study.finish(study, member)
@@ -104,29 +68,30 @@ def test_synthetic_data_carry_a_banner_and_others_do_not(tmp_path: Path) -> None
     assert 'class="banner"' not in report(fake_study.make_study(tmp_path / "b", synthetic=False, report=NO_FIGURES))
 
 
-def test_report_is_small_and_complete(tmp_path: Path) -> None:
-    study = fake_study.make_study(tmp_path, seeds=5)
-    fake_study.finish_all(study)
-    first = report(study)
-    assert len(first) < 3_400_000
-    assert "All 35 members are done and verified" in first
-    assert study.config.name in first
-    assert fake_study.make_store().sha256 in first
-
-
 def test_report_is_reproducible(tmp_path: Path) -> None:
-    """That figures are, test_figures.py says."""
-    study = fake_study.make_study(tmp_path, seeds=5, report={"figures": ["composition"]})
+    """That every figure is, ``tests/integration/test_report_page.py`` says."""
+    study = fake_study.make_study(tmp_path, seeds=5, report={"figures": ["wall_clock"]})
     fake_study.finish_all(study)
     assert report(study) == report(study)
 
 
+def test_a_figure_stands_in_the_section_that_it_names(tmp_path: Path) -> None:
+    study = fake_study.make_study(tmp_path, seeds=1)
+    fake_study.finish_all(study)
+    sections = ("figures", "curvature")
+    drawings = [Drawing(f"a{section}", section, f"A new {section}", "", b"", b"", False) for section in sections]
+    page = html.render(gather(study), drawings)
+    for section in sections:
+        (text,) = re.findall(rf'<section id="{section}">(.*?)</section>', page, re.DOTALL)
+        assert [other for other in sections if f"A new {other}" in text] == [section]
+
+
 def test_figures_stand_beside_the_page_and_stale_ones_go(tmp_path: Path) -> None:
-    study = fake_study.make_study(tmp_path, seeds=1, report={"figures": ["composition", "parity"]})
+    study = fake_study.make_study(tmp_path, seeds=1, report={"figures": ["composition", "wall_clock"]})
     fake_study.finish_all(study)
     report(study)
-    assert (study.root / "figures" / "parity.svg").read_text().startswith("<?xml")
-    for member in study.members():
+    assert (study.root / "figures" / "wall_clock.svg").read_text().startswith("<?xml")
+    for member in study.plan():
         study.result(member).unlink()
     report(study)
     assert [path.name for path in (study.root / "figures").iterdir()] == ["composition.svg"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import fake_study
+from helpers.probes import probe_result
 
-from ensemble_mtl.analysis import gather
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.report.figures import spectra, spectra_zoom, spectral_panels
 from ensemble_mtl.report.figures.spectral_panels import KERNEL, REACH, density, full_window, smoothed, zoom_window
 from ensemble_mtl.report.inputs import NARROW, WIDE, ReportInputs
@@ -19,7 +20,7 @@ from ensemble_mtl.study.results import ProbeResult
 
 
 def probe(nodes: list[list[float]], weights: list[list[float]]) -> ProbeResult:
-    return ProbeResult("H", 0, 10, 4, 0.1, 1.0, 0.1, 10, -1.0, 3.0, 0.0, 10, 0.1, np.array(nodes), np.array(weights))
+    return probe_result(eig_min=-1.0, eig_max=3.0, nodes=np.array(nodes), weights=np.array(weights))
 
 
 TWO_STARTS = probe([[-1.0, 2.0, np.nan], [0.0, 1.0, 3.0]], [[0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
@@ -29,7 +30,7 @@ TWO_STARTS = probe([[-1.0, 2.0, np.nan], [0.0, 1.0, 3.0]], [[0.25, 0.75, 0.0], [
 def found(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     study = fake_study.make_study(tmp_path_factory.mktemp("study"), seeds=2)
     fake_study.finish_all(study)
-    return ReportInputs(study, gather.gather(study))
+    return ReportInputs(study, gather(study))
 
 
 def test_smoothed_density_keeps_mass_and_mean() -> None:
@@ -96,9 +97,9 @@ def test_of_many_snapshots_five_are_shown_and_the_others_named(
 
 def test_a_probe_without_a_finite_node_is_left_out(tmp_path: Path) -> None:
     study = fake_study.make_study(tmp_path, seeds=1)
-    for member in study.members():
+    for member in study.plan():
         made = fake_study.finish(study, member)
         lost = [replace(p, nodes=p.nodes * np.nan) if p.task == "H" else p for p in made.probes]
         results.write(study.folder(member), replace(made, probes=lost))
-    rows = spectral_panels.rows(ReportInputs(study, gather.gather(study)))
+    rows = spectral_panels.rows(ReportInputs(study, gather(study)))
     assert {*rows["together"][0]} == {"C", "M"}

@@ -10,7 +10,7 @@ import pytest
 from helpers import fake_study
 from matplotlib.container import ErrorbarContainer
 
-from ensemble_mtl.analysis import gather
+from ensemble_mtl.analysis.gather import gather
 from ensemble_mtl.report.figures import traces
 from ensemble_mtl.report.figures.traces import Trace, linear_threshold
 from ensemble_mtl.report.inputs import WIDE, ReportInputs
@@ -25,7 +25,7 @@ def trace(mean: list[float], sem: list[float] | None = None) -> Trace:
 def found(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     study = fake_study.make_study(tmp_path_factory.mktemp("study"), seeds=3)
     fake_study.finish_all(study)
-    return ReportInputs(study, gather.gather(study))
+    return ReportInputs(study, gather(study))
 
 
 def test_mean_deviation_and_error_are_over_members(found: ReportInputs) -> None:
@@ -59,7 +59,7 @@ def test_every_subset_has_a_panel_with_the_signs_kept(found: ReportInputs) -> No
 def test_a_single_member_has_no_band(tmp_path: Path) -> None:
     study = fake_study.make_study(tmp_path, seeds=1)
     fake_study.finish_all(study)
-    figure = traces.draw(ReportInputs(study, gather.gather(study)), WIDE)
+    figure = traces.draw(ReportInputs(study, gather(study)), WIDE)
     assert figure is not None
     assert not any("FillBetween" in type(part).__name__ for axis in figure.axes for part in axis.collections)
 
@@ -85,6 +85,6 @@ def test_of_many_subsets_the_largest_and_the_single_tasks_are_shown(
     found: ReportInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "left out" not in traces.caption(found)
-    monkeypatch.setattr(traces, "_MOST_PANELS", 6)
+    monkeypatch.setattr(traces, "_MAX_PANELS", 6)
     assert traces.shown(found) == [("H", "C", "M"), ("H",), ("C",), ("M",)]
     assert "3 subsets in between are left out" in traces.caption(found)

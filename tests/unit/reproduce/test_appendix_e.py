@@ -11,7 +11,9 @@ import torch
 from helpers.commands import call
 from helpers.tolerances import ROUNDING, close
 
+from ensemble_mtl.analysis import json_model
 from ensemble_mtl.report.figures import appendix_e as figure
+from ensemble_mtl.report.records import AppendixERecord
 from ensemble_mtl.reproduce import appendix_e, quadratic_loss
 from ensemble_mtl.reproduce.base import Reproduced
 
@@ -23,6 +25,11 @@ def published() -> Reproduced:
     return appendix_e.compute(appendix_e.Options())
 
 
+def record_of(reproduced: Reproduced) -> AppendixERecord:
+    assert isinstance(reproduced.record, AppendixERecord)
+    return reproduced.record
+
+
 def test_the_exact_figures_are_numpy_s(published: Reproduced) -> None:
     matrix = quadratic_loss.symmetric_gaussian(1000, 0).numpy()
     assert np.array_equal(matrix, matrix.T)
@@ -30,11 +37,12 @@ def test_the_exact_figures_are_numpy_s(published: Reproduced) -> None:
     assert np.var(np.diag(matrix)) == pytest.approx(1.0, rel=3 * 0.045)
     assert np.mean(matrix[np.triu_indices(1000, 1)] ** 2) == pytest.approx(0.5, rel=3 * 0.002)
     values = np.linalg.eigvalsh(matrix)
-    exact = published.record["exact"]
-    assert published.record["eigenvalues"] == values.tolist()
-    assert (exact["eig_min"], exact["eig_max"]) == (values[0], values[-1])
-    assert exact["trace"] == pytest.approx(values.sum(), abs=1e-9)  # eigenvalues round at 1e-13 of ‖A‖ each
-    assert exact["frobenius"] == pytest.approx(np.linalg.norm(values), rel=1e-12)
+    record = record_of(published)
+    exact = record.exact
+    assert list(record.eigenvalues) == values.tolist()
+    assert (exact.eig_min, exact.eig_max) == (values[0], values[-1])
+    assert exact.trace == pytest.approx(values.sum(), abs=1e-9)  # eigenvalues round at 1e-13 of ‖A‖ each
+    assert exact.frobenius == pytest.approx(np.linalg.norm(values), rel=1e-12)
 
 
 def test_the_products_are_those_of_the_loss() -> None:
@@ -45,19 +53,20 @@ def test_the_products_are_those_of_the_loss() -> None:
 
 
 def test_the_trace_lies_within_three_standard_errors(published: Reproduced) -> None:
-    found, exact = published.record["published"]["trace"], published.record["exact"]["trace"]
+    record = record_of(published)
+    found, exact = record.published.trace, record.exact.trace
     assert published.agrees
-    assert abs(found["value"] - exact) <= 3 * found["sem"]
-    assert found["deviation"] == (found["value"] - exact) / found["sem"]
-    samples = np.array(published.record["trace_samples"])
-    assert found["value"] == pytest.approx(samples.mean(), rel=1e-9)
-    assert len(samples) == found["samples"] == 500
+    assert abs(found.value - exact) <= 3 * found.sem
+    assert found.deviation == (found.value - exact) / found.sem
+    samples = np.array(record.trace_samples)
+    assert found.value == pytest.approx(samples.mean(), rel=1e-9)
+    assert len(samples) == found.samples == 500
     # 2 Σ_{i≠j} A_ij² / n, whose estimate from 500 samples has a relative standard error of 3 %
     matrix = quadratic_loss.symmetric_gaussian(1000, 0).numpy()
     variance = 2 * (np.square(matrix).sum() - np.square(np.diag(matrix)).sum())
-    assert found["sem"] == pytest.approx(np.sqrt(variance / 500), rel=4 * 0.032)
-    beside = published.record["deflated"]["trace"]
-    assert abs(beside["value"] - exact) <= 4.3 * beside["sem"]  # 99.8 % of Student's t with 9 degrees of freedom
+    assert found.sem == pytest.approx(np.sqrt(variance / 500), rel=4 * 0.032)
+    beside = record.deflated.trace
+    assert abs(beside.value - exact) <= 4.3 * beside.sem  # 99.8 % of Student's t with 9 degrees of freedom
 
 
 def test_the_deviation_is_measured_in_true_standard_errors() -> None:
@@ -71,22 +80,25 @@ def test_the_deviation_is_measured_in_true_standard_errors() -> None:
 
 
 def test_the_spectrum_is_the_exact_one(published: Reproduced) -> None:
-    exact, found = published.record["exact"], published.record["published"]
-    for name in ("published", "deflated"):
-        for end in ("eig_min", "eig_max"):
-            assert published.record[name][end] == pytest.approx(exact[end], abs=5e-4)  # three decimals, as in the paper
-        assert published.record[name]["wasserstein"] < 0.1 * np.abs(published.record["eigenvalues"]).mean()
-    assert found["frobenius"] == pytest.approx(exact["frobenius"], rel=0.1)  # a single start: ≈ √(1/1000) relative
-    assert found["products"] == 100
+    record = record_of(published)
+    exact = record.exact
+    for found in (record.published, record.deflated):
+        # three decimals, as in the paper
+        assert (found.eig_min, found.eig_max) == pytest.approx((exact.eig_min, exact.eig_max), rel=0, abs=5e-4)
+        assert found.wasserstein < 0.1 * np.abs(record.eigenvalues).mean()
+    # a single start: ≈ √(1/1000) relative
+    assert record.published.frobenius == pytest.approx(exact.frobenius, rel=0.1)
+    assert record.published.frobenius_sem is None
+    assert record.published.products == 100
 
 
 def test_a_whole_krylov_space_is_exact() -> None:
     found = appendix_e.estimate(appendix_e.Options(size=12, samples=10, steps=12, starts=2))
-    exact = found["exact"]
-    assert found["deflated"]["trace"]["value"] == pytest.approx(exact["trace"], abs=1e-11)
-    assert found["deflated"]["wasserstein"] < 1e-11
-    assert found["deflated"]["frobenius"] == pytest.approx(exact["frobenius"], rel=1e-11)
-    assert found["published"]["eig_max"] == pytest.approx(exact["eig_max"], rel=1e-11)
+    exact = found.exact
+    assert found.deflated.trace.value == pytest.approx(exact.trace, abs=1e-11)
+    assert found.deflated.wasserstein < 1e-11
+    assert found.deflated.frobenius == pytest.approx(exact.frobenius, rel=1e-11)
+    assert found.published.eig_max == pytest.approx(exact.eigenvalues[-1], rel=1e-11)
 
 
 def test_the_running_mean_is_that_of_each_beginning() -> None:
@@ -106,6 +118,7 @@ def test_the_command_leaves_figure_and_numbers(tmp_path: Path) -> None:
     assert code == 0
     written = (tmp_path / "b/appendix-e.json").read_text()
     assert json.loads(told) == json.loads(written)
+    assert json_model.parse(written, AppendixERecord).model_dump(mode="json") == json.loads(written)
     assert json.loads(told)["options"] == {"seed": 0, "size": 60, "samples": 20, "steps": 15, "starts": 1}
     assert not (tmp_path / "b/appendix-e.png").exists()
     for name in ("appendix-e.svg", "appendix-e.json"):  # the same seed, the same bytes

@@ -1,4 +1,4 @@
-"""Claims are exclusive, are taken over from the dead, and never from the living."""
+"""Claims are exclusive; they are taken over from dead processes, and never from living ones."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from pathlib import Path
 import pytest
 
 from ensemble_mtl.core.errors import StudyError
-from ensemble_mtl.study import claims
+from ensemble_mtl.study import claim_record, claims
 
 RACERS = 6
 ROUNDS = 40
 
 
 def silence(path: Path, seconds: float = claims.SILENCE_SECONDS + 1) -> None:
-    """Let the claim look as if it had not been renewed for so long."""
+    """Make the claim look as if it had not been renewed for ``seconds``."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 
 
-def elsewhere(path: Path, **values: object) -> None:
+def claim_elsewhere(path: Path, **values: object) -> None:
     """Write a claim of a process on another machine, whose life cannot be looked up."""
     path.write_text(json.dumps({"uid": "other", "pid": 1, "started": "1", "host": "n7", "machine": "n7", **values}))
 
 
-def of_a_dead_process(path: Path) -> None:
+def claim_of_dead_process(path: Path) -> None:
     """Leave a claim whose process was killed."""
     code = "import sys, time; from pathlib import Path; from ensemble_mtl.study import claims\n"
     code += "claims.claim(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    assert claims.claim(path) is None  # it lives
+    assert claims.claim(path) is None  # the process lives
     process.kill()
     process.communicate()
 
@@ -49,9 +49,9 @@ def test_a_claim_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
     assert first is not None
     assert first.held()
     assert claims.claim(path) is None
-    living = claims.holder(path)
-    assert living is not None
-    assert living.pid == os.getpid()
+    holder = claims.holder(path)
+    assert holder is not None
+    assert holder.pid == os.getpid()
     first.release()
     first.release()  # twice does no harm
     assert claims.holder(path) is None
@@ -63,30 +63,30 @@ def test_a_claim_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
 
 def test_the_dead_are_replaced_at_once(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
-    of_a_dead_process(path)
+    claim_of_dead_process(path)
     assert claims.holder(path) is None
-    own = claims.claim(path)
-    assert own is not None
-    assert own.held()
-    own.release()
+    claim = claims.claim(path)
+    assert claim is not None
+    assert claim.held()
+    claim.release()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_silent_are_replaced_after_the_silence(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
-    elsewhere(path)
+    claim_elsewhere(path)
     assert claims.claim(path) is None
     silence(path, claims.SILENCE_SECONDS - 10)
     assert claims.claim(path) is None
     silence(path)
-    own = claims.claim(path)
-    assert own is not None
-    own.release()
+    claim = claims.claim(path)
+    assert claim is not None
+    claim.release()
 
 
 def test_clocks_of_hosts_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "running.json"
-    elsewhere(path)
+    claim_elsewhere(path)
     monkeypatch.setattr(time, "time", lambda: 4e9)  # a host whose clock is decades ahead
     assert claims.claim(path) is None
 
@@ -119,27 +119,27 @@ def test_a_file_that_is_no_claim_counts_as_one_until_it_is_old(tmp_path: Path, c
     path.write_text(content)
     assert claims.claim(path) is None
     silence(path)
-    own = claims.claim(path)
-    assert own is not None
-    own.release()
+    claim = claims.claim(path)
+    assert claim is not None
+    claim.release()
 
 
 def test_a_death_in_the_midst_of_taking_over_blocks_nobody(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
-    of_a_dead_process(path)
+    claim_of_dead_process(path)
     uid = json.loads(path.read_text())["uid"]
-    of_a_dead_process(path.with_name(f"{path.name}.{uid}"))
-    own = claims.claim(path)
-    assert own is not None
-    own.release()
+    claim_of_dead_process(path.with_name(f"{path.name}.{uid}"))
+    claim = claims.claim(path)
+    assert claim is not None
+    claim.release()
     assert list(tmp_path.iterdir()) == []
 
 
 def _race(path: Path, start: multiprocessing.Barrier, winners: multiprocessing.Queue) -> None:  # type: ignore[valid-type]
     for turn in range(ROUNDS):
         start.wait()
-        own = claims.claim(path.with_name(f"{turn}.json"))
-        if own:
+        claim = claims.claim(path.with_name(f"{turn}.json"))
+        if claim:
             winners.put((turn, os.getpid()))
         start.wait()  # nobody lets go before all have tried
 
@@ -148,18 +148,18 @@ def _race(path: Path, start: multiprocessing.Barrier, winners: multiprocessing.Q
 def test_of_many_that_try_at_once_one_wins(tmp_path: Path, state: str) -> None:
     if state == "silent":
         for turn in range(ROUNDS):
-            elsewhere(tmp_path / f"{turn}.json")
+            claim_elsewhere(tmp_path / f"{turn}.json")
             silence(tmp_path / f"{turn}.json")
     context = multiprocessing.get_context("spawn")
     start, winners = context.Barrier(RACERS), context.Queue()
     racers = [context.Process(target=_race, args=(tmp_path / "x", start, winners)) for _ in range(RACERS)]
     for racer in racers:
         racer.start()
-    found = sorted(winners.get(timeout=60)[0] for _ in range(ROUNDS))
+    turns = sorted(winners.get(timeout=60)[0] for _ in range(ROUNDS))
     for racer in racers:
         racer.join(60)
         assert racer.exitcode == 0
-    assert found == list(range(ROUNDS))
+    assert turns == list(range(ROUNDS))
     assert winners.empty()
 
 
@@ -189,8 +189,8 @@ def test_a_signal_as_the_claim_is_kept_leaves_none(tmp_path: Path, monkeypatch: 
 def test_a_keeper_renews_and_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RENEWAL_SECONDS", 0.05)
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
-    made = [own for own in map(claims.claim, paths) if own]
-    with claims.Keeper(made) as keeper:
+    held_claims = [claim for claim in map(claims.claim, paths) if claim]
+    with claims.Keeper(held_claims) as keeper:
         before = [path.stat().st_mtime_ns for path in paths]
         deadline = time.monotonic() + 60
         while any(path.stat().st_mtime_ns == then for path, then in zip(paths, before, strict=True)):
@@ -205,7 +205,7 @@ def test_a_keeper_renews_and_releases(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_exclusive_refuses_or_waits(tmp_path: Path) -> None:
     path = tmp_path / "preparing.json"
-    elsewhere(path)
+    claim_elsewhere(path)
     with pytest.raises(StudyError, match="process 1 on n7 is baking already"), claims.exclusive(path, "baking"):
         pass
     silence(path, claims.SILENCE_SECONDS - 0.5)
@@ -216,14 +216,14 @@ def test_exclusive_refuses_or_waits(tmp_path: Path) -> None:
 
 def test_a_claim_that_cannot_be_read_for_a_moment_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "running.json"
-    own = claims.claim(path)
-    assert own is not None
+    claim = claims.claim(path)
+    assert claim is not None
 
     def stale(path: Path) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    with claims.Keeper([own]) as keeper:
-        monkeypatch.setattr(claims, "_read", stale)
+    with claims.Keeper([claim]) as keeper:
+        monkeypatch.setattr(claim_record, "read", stale)
         assert keeper.held(path)
         monkeypatch.undo()
 
@@ -236,14 +236,14 @@ def test_a_link_whose_answer_was_lost_is_a_claim(tmp_path: Path, monkeypatch: py
         raise FileExistsError(target)  # as a network file system says when it asks again
 
     monkeypatch.setattr(os, "link", twice)
-    own = claims.claim(tmp_path / "running.json")
-    assert own is not None
-    own.release()
+    claim = claims.claim(tmp_path / "running.json")
+    assert claim is not None
+    claim.release()
 
 
 def test_decisions_follow_the_clock_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "running.json"
-    elsewhere(path)
+    claim_elsewhere(path)
     silence(path)
     monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far behind
     assert claims.holder(path, claims.file_system_time(tmp_path)) is None

@@ -38,7 +38,14 @@ def test_two_processes_print_the_same_bytes() -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["train.epochs=61", "model.width=13", "data.seed=1", "normalize.fit_on=all", "graph.radius=8", "split=random"],
+    [
+        "train.epochs=61",
+        "model.trunk.width=13",
+        "data.seed=1",
+        "normalize.fit_on=all",
+        "graph.radius=8",
+        "split=random",
+    ],
 )
 def test_whatever_changes_a_result_changes_its_name(override: str) -> None:
     before = {member.id for member in plan.members(quickstart())}
@@ -70,12 +77,12 @@ def test_more_seeds_and_other_subsets_leave_the_names_of_members_alone() -> None
 
 def test_a_study_that_moves_keeps_its_names(tmp_path: Path) -> None:
     text = "name: a\ndata: {name: lsms, path: files.tar}\ntasks:\n  H: {target: mixing_enthalpy}\n"
-    found = []
+    plans = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
         (folder / "study.yaml").write_text(text)
-        found.append(plan.members(config_file.load(folder / "study.yaml")))
-    assert found[0] == found[1]
+        plans.append(plan.members(config_file.load(folder / "study.yaml")))
+    assert plans[0] == plans[1]
 
 
 def test_splits_and_fractions_multiply_the_members() -> None:

@@ -8,24 +8,17 @@ import random
 import pytest
 import torch
 from helpers.problems import CPU, both, make, start
+from helpers.states import assert_same_state
 from helpers.stores import lattice_store
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.errors import StoreError
 from ensemble_mtl.train import checkpoint
 from ensemble_mtl.train.loop import run_epoch
-from ensemble_mtl.train.state import StackState, joined
+from ensemble_mtl.train.state import joined
 
 STORE = lattice_store(16)
 EXTRA = {"probes": [{"task": "H", "epoch": 0, "nodes": torch.arange(3.0)}], "note": "ü"}
-
-
-def same(one: StackState, other: StackState, *, but: tuple[str, ...] = ()) -> None:
-    assert one.epoch == other.epoch
-    assert set(one.tensors) == set(other.tensors)
-    for name in set(one.tensors) - set(but):
-        assert one[name].dtype == other[name].dtype
-        assert torch.equal(one[name], other[name]), name
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def test_round_trip_is_exact(trained, tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, "abc", trained, EXTRA)
     state, extra = checkpoint.load(path, "abc", CPU)
-    same(state, trained)
+    assert_same_state(state, trained, but=())
     assert extra["note"] == "ü"
     assert torch.equal(extra["probes"][0]["nodes"], torch.arange(3.0))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -50,17 +43,17 @@ def test_round_trip_is_exact(trained, tmp_path):
 @pytest.mark.parametrize("optimizer", registry.names("train.optimizer"))
 def test_resumed_equals_uninterrupted_bit_by_bit(optimizer, schedule, tmp_path):
     problem = make(STORE, optimizer=optimizer, schedule=schedule, epochs=4)
-    straight, broken = start(problem, [0, 1]), start(problem, [0, 1])
+    uninterrupted, interrupted = start(problem, [0, 1]), start(problem, [0, 1])
     for _ in range(4):
-        run_epoch(problem, straight, both(problem, 2))
+        run_epoch(problem, uninterrupted, both(problem, 2))
     for _ in range(2):
-        run_epoch(problem, broken, both(problem, 2))
+        run_epoch(problem, interrupted, both(problem, 2))
     for m in range(2):
-        checkpoint.save(tmp_path / str(m), f"member-{m}", broken.take([m]), {})
+        checkpoint.save(tmp_path / str(m), f"member-{m}", interrupted.take([m]), {})
     resumed = joined([checkpoint.load(tmp_path / str(m), f"member-{m}", CPU)[0] for m in range(2)])
     for _ in range(2):
         run_epoch(problem, resumed, both(problem, 2))
-    same(resumed, straight, but=("seconds", "stack_seconds"))
+    assert_same_state(resumed, uninterrupted)
 
 
 def test_a_truncated_file_is_refused(trained, tmp_path):
@@ -77,28 +70,28 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(trained, tmp_path):
     """Some bytes of the container (padding, time stamps) carry no content."""
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, "abc", trained, EXTRA)
-    whole, refused, chance = path.read_bytes(), 0, random.Random(0)
-    positions = chance.sample(range(len(whole)), 150)
+    whole, num_refused, rng = path.read_bytes(), 0, random.Random(0)
+    positions = rng.sample(range(len(whole)), 150)
     for position in positions:
         spoilt = bytearray(whole)
-        spoilt[position] ^= 1 << chance.randrange(8)
+        spoilt[position] ^= 1 << rng.randrange(8)
         path.write_bytes(spoilt)
         try:
             state, extra = checkpoint.load(path, "abc", CPU)
         except StoreError:
-            refused += 1
+            num_refused += 1
         else:
-            same(state, trained)
+            assert_same_state(state, trained, but=())
             assert extra["note"] == "ü"
-    assert refused > len(positions) // 4
+    assert num_refused > len(positions) // 4
 
 
 def test_every_flipped_number_is_refused(trained, tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, "abc", trained, EXTRA)
     whole = path.read_bytes()
-    at = whole.index(trained["best.parameters"].numpy().tobytes()) + 5
-    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    offset = whole.index(trained["best.parameters"].numpy().tobytes()) + 5
+    path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
     with pytest.raises(StoreError, match=r"checkpoint\.pt"):
         checkpoint.load(path, "abc", CPU)
 

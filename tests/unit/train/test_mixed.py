@@ -1,4 +1,4 @@
-"""Members of several subsets in one stack: what each takes along, bit for bit that of a stack of its own subset."""
+"""Members of several subsets in one stack have, bit for bit, the numbers of stacks of their own subsets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from helpers.problems import make, start
+from helpers.states import assert_same_state
 from helpers.stores import lattice_store
 from helpers.weightings import ALL
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.train.loop import run_epoch
-from ensemble_mtl.train.mixed import narrowed, own_spec, widened
+from ensemble_mtl.train.mixed import subset_spec, with_all_heads, with_subset_heads
 from ensemble_mtl.train.state import StackState, joined
 from ensemble_mtl.train.step import Problem
 
@@ -27,17 +28,10 @@ def weights(problem: Problem, *subsets: tuple[str, ...]) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def apart(problem: Problem, subset: tuple[str, ...], state: StackState, epochs: int) -> StackState:
+def trained_alone(problem: Problem, subset: tuple[str, ...], state: StackState, epochs: int) -> StackState:
     for _ in range(epochs):
         run_epoch(problem, state, weights(problem, subset))
     return state
-
-
-def assert_same(found: StackState, expected: StackState) -> None:
-    assert found.epoch == expected.epoch
-    assert found.tensors.keys() == expected.tensors.keys()
-    for name in found.tensors.keys() - {"seconds", "stack_seconds"}:
-        assert torch.equal(found[name], expected[name]), name
 
 
 @pytest.mark.parametrize(
@@ -48,28 +42,28 @@ def assert_same(found: StackState, expected: StackState) -> None:
     ],
 )
 def test_members_are_those_of_their_own_subsets(options: dict[str, Any]):
-    """Two epochs apart, two together, two apart again; against six apart."""
+    """Two epochs alone, two in one stack and two alone again are the same as six epochs alone."""
     mixed = make(STORE, TASKS, **options)
     alone = [make(STORE, subset, **options) for subset in SUBSETS]
-    states = [apart(p, s, start(p, [seed]), 2) for p, s, seed in zip(alone, SUBSETS, SEEDS, strict=True)]
-    wide = [
-        widened(mixed, subset, state, start(mixed, [seed]))
+    states = [trained_alone(p, s, start(p, [seed]), 2) for p, s, seed in zip(alone, SUBSETS, SEEDS, strict=True)]
+    all_headed = [
+        with_all_heads(mixed, subset, state, start(mixed, [seed]))
         for subset, state, seed in zip(SUBSETS, states, SEEDS, strict=True)
     ]
-    together = joined(wide)
+    together = joined(all_headed)
     for _ in range(2):
         run_epoch(mixed, together, weights(mixed, *SUBSETS))
     for row, (problem, subset) in enumerate(zip(alone, SUBSETS, strict=True)):
-        found = narrowed(mixed, subset, together.take([row]))
-        expected = apart(problem, subset, start(problem, [SEEDS[row]]), 4)
-        assert_same(found, expected)
-        assert_same(apart(problem, subset, found, 2), apart(problem, subset, expected, 2))
+        actual = with_subset_heads(mixed, subset, together.take([row]))
+        expected = trained_alone(problem, subset, start(problem, [SEEDS[row]]), 4)
+        assert_same_state(actual, expected)
+        assert_same_state(trained_alone(problem, subset, actual, 2), trained_alone(problem, subset, expected, 2))
 
 
 def test_a_member_has_its_own_heads_only():
-    mixed, own = make(STORE, TASKS), make(STORE, ("H", "G"))
-    assert own_spec(mixed, ("H", "G")) == own.model.spec
-    state = narrowed(mixed, ("H", "G"), start(mixed, [5]))
-    assert_same(state, start(own, [5]))
-    back = widened(mixed, ("H", "G"), state, start(mixed, [5]))
-    assert_same(back, start(mixed, [5]))
+    mixed, pair = make(STORE, TASKS), make(STORE, ("H", "G"))
+    assert subset_spec(mixed, ("H", "G")) == pair.model.spec
+    state = with_subset_heads(mixed, ("H", "G"), start(mixed, [5]))
+    assert_same_state(state, start(pair, [5]))
+    restored = with_all_heads(mixed, ("H", "G"), state, start(mixed, [5]))
+    assert_same_state(restored, start(mixed, [5]))

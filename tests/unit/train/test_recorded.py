@@ -1,4 +1,4 @@
-"""Recorded training steps, by an imitation of CUDA graphs: what is no tensor is frozen in the recording."""
+"""Recorded training steps, by an imitation of CUDA graphs: all that is not a tensor is frozen in the recording."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from helpers.problems import make, start
+from helpers.recordings import run_batches
 from helpers.stores import lattice_store
-from helpers.trunks import with_model
+from helpers.trunks import with_trunk
 from helpers.weightings import ALL
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,11 +31,11 @@ WEIGHTS = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
 OF_UNKNOWN_SIZE = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "repeat_interleave", "bincount")
 """Operations whose result the CPU must know before it goes on, which ends a recording."""
 MADE_ON_THE_CPU = ("lift_fresh",)
-"""And constants that would be copied from there."""
+"""Operations that make constants on the CPU, from where they would be copied."""
 
 
 class Operations(TorchDispatchMode):
-    """Writes down the operations that are done, with the very tensors that they read and make."""
+    """Records the operations that are done, with the very tensors that they read and make."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,18 +48,18 @@ class Operations(TorchDispatchMode):
 
     @torch.no_grad()
     def repeat(self) -> None:
-        """Do all of them again on the same memory: whatever is no tensor is what it was when they were recorded."""
+        """Do all operations again on the same memory; all that is not a tensor is as it was when they were recorded."""
         for func, args, kwargs, result in self.calls:
             inputs = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if is_tensor(leaf)}
-            again = func(*args, **kwargs)
-            for before, now in zip(tree_leaves(result), tree_leaves(again), strict=True):
+            new_result = func(*args, **kwargs)
+            for before, now in zip(tree_leaves(result), tree_leaves(new_result), strict=True):
                 # A view shows its base's memory anyway, and what is done in place has been done by now.
                 if is_tensor(before) and _address(before) not in inputs:
                     before.copy_(now)
 
 
 def _memory(value: Any) -> Any:
-    """A tensor's memory without its history."""
+    """Return a tensor on the same memory without autograd's history; any other value as it is."""
     return value.detach() if is_tensor(value) else value
 
 
@@ -71,7 +72,10 @@ def is_tensor(value: Any) -> bool:
 
 
 class Imitation:
-    """Writes down a step's operations and does them again; a recording is not the step itself, so the first is done."""
+    """Records a step's operations and repeats them.
+
+    Recording does the step once, other than on a GPU; so the first replay does nothing.
+    """
 
     def __init__(self) -> None:
         self.recordings: list[Operations] = []
@@ -81,11 +85,11 @@ class Imitation:
         with Operations() as recording:
             step(graphs)
         self.recordings.append(recording)
-        done = iter([True])
+        is_done = iter([True])
 
         def replay() -> None:
             self.replays += 1
-            if not next(done, False):
+            if not next(is_done, False):
                 recording.repeat()
 
         return replay
@@ -98,11 +102,11 @@ def nothing_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def imitation(monkeypatch: pytest.MonkeyPatch) -> Imitation:
-    """Used by every training from here on."""
-    found, each = Imitation(), recorded.each
-    monkeypatch.setattr(recorded, "each", lambda step, batches, _: each(step, batches, found))
-    monkeypatch.setattr(kernels, "usable", lambda _: False)  # what runs on a GPU
-    return found
+    """Return the imitation that records every training from here on."""
+    record, recorded_step = Imitation(), recorded.RecordedStep
+    monkeypatch.setattr(recorded, "RecordedStep", lambda step, _: recorded_step(step, record))
+    monkeypatch.setattr(kernels, "usable", lambda _: False)  # torch's operations, which run on a GPU
+    return record
 
 
 def trained(problem: Problem) -> StackState:
@@ -113,12 +117,15 @@ def trained(problem: Problem) -> StackState:
 
 
 def problem_of(trunk: str = "convolutions", labels: bool = True, **options: Any) -> Problem:
-    """Nine graphs train, in batches of three. Adam's ε keeps a gradient that is nothing but rounding what it is."""
+    """Return a problem with nine training graphs, in batches of three.
+
+    Adam's ε is large enough that a gradient which is nothing but rounding stays small.
+    """
     options["optimizer"] = {"name": "adam", "eps": 1e-3, **options.get("optimizer", {})}
     problem = make(lattice_store(13, missing=0.0 if labels else 0.3), TASKS, **options)
     if trunk == "convolutions":
         return problem
-    return with_model(problem, trunk=trunk, width=4, steps=2)
+    return with_trunk(problem, trunk, width=4, steps=2)
 
 
 CASES = [
@@ -133,13 +140,13 @@ CASES = [
 @pytest.mark.parametrize("options", CASES)
 def test_replayed_steps_are_the_steps(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, imitation: Imitation):
     problem = problem_of(**options)
-    found = trained(problem)
+    replayed = trained(problem)
     assert (len(imitation.recordings), imitation.replays) == (2, 4)
     monkeypatch.undo()
     monkeypatch.setattr(kernels, "usable", lambda _: False)
     expected = trained(problem)
     for name in expected.tensors.keys() - {"seconds", "stack_seconds"}:
-        assert torch.equal(found[name], expected[name])
+        assert torch.equal(replayed[name], expected[name])
     calls = [call for recording in imitation.recordings for call in recording.calls]
     names = {func.overloadpacket.__name__ for func, *_ in calls}
     assert any("mul" in name for name in names)
@@ -149,13 +156,13 @@ def test_replayed_steps_are_the_steps(options: dict[str, Any], monkeypatch: pyte
 
 
 def by_mask(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
-    """Whether it selects by a mask, whose number of ones the CPU must know."""
+    """Return whether the operation selects by a mask, since the CPU must know the number of its ones."""
     if "index" not in func.overloadpacket.__name__ or len(args) < 2 or not isinstance(args[1], list | tuple):
         return False
     return any(is_tensor(index) and index.dtype == torch.bool for index in args[1])
 
 
-def test_selections_by_a_mask_are_seen():
+def test_selections_by_a_mask_are_recognised():
     values = torch.arange(3.0)
     with Operations() as recording:
         values[values > 1], values[torch.tensor([0])]
@@ -163,14 +170,14 @@ def test_selections_by_a_mask_are_seen():
 
 
 def test_a_batch_of_another_size_is_done_as_it_is(imitation: Imitation):
-    total, met = torch.zeros(()), []
+    total, sizes = torch.zeros(()), []
 
     def step(graphs: Tensor) -> None:
-        met.append(len(graphs))
+        sizes.append(len(graphs))
         total.add_(graphs.sum())
 
-    recorded.each(step, torch.arange(11.0).split(3), imitation)
-    assert met == [3, 3, 2]  # the first, the one that is recorded, the last
+    run_batches(step, torch.arange(11.0).split(3), imitation)
+    assert sizes == [3, 3, 2]  # the first batch, the recorded one, the last
     assert imitation.replays == 2
     assert total == 55
 
@@ -179,12 +186,12 @@ def test_a_step_that_cannot_be_recorded_goes_on_as_it_is():
     def refuse(step: recorded.Step, graphs: Tensor) -> Callable[[], None]:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    met: list[list[int]] = []
+    done: list[list[int]] = []
     with pytest.warns(UserWarning, match=r"could not be recorded: operation not permitted"):
-        recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(7).split(2), refuse)
-    assert met == [[0, 1], [2, 3], [4, 5], [6]]
-    recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(4).split(2), refuse)  # and not warned again
-    assert met[4:] == [[0, 1], [2, 3]]
+        run_batches(lambda graphs: done.append(graphs.tolist()), torch.arange(7).split(2), refuse)
+    assert done == [[0, 1], [2, 3], [4, 5], [6]]
+    run_batches(lambda graphs: done.append(graphs.tolist()), torch.arange(4).split(2), refuse)  # and not warned again
+    assert done[4:] == [[0, 1], [2, 3]]
 
 
 def test_a_recording_that_memory_does_not_suffice_for_is_no_slower_training():
@@ -197,12 +204,12 @@ def test_a_recording_that_memory_does_not_suffice_for_is_no_slower_training():
             raise RuntimeError("operation failed due to a previous error during capture")
 
     with pytest.raises(torch.OutOfMemoryError, match=r"Tried to allocate 2\.00 GiB"):
-        recorded.each(lambda graphs: None, torch.arange(4).split(2), short)
+        run_batches(lambda graphs: None, torch.arange(4).split(2), short)
     assert not recorded._REFUSED
 
 
 def test_a_failed_recording_keeps_no_tensor():
-    """Half of the stack is to find their memory free at once, not when cycles are collected."""
+    """Half of the stack needs their memory at once, and not only when cycles are collected."""
 
     def train() -> weakref.ref[Tensor]:
         state = torch.zeros(3)
@@ -211,7 +218,7 @@ def test_a_failed_recording_keeps_no_tensor():
             raise torch.OutOfMemoryError(f"CUDA out of memory beside {len(state)} values")
 
         try:
-            recorded.each(lambda graphs: None, torch.arange(4).split(2), short)
+            run_batches(lambda graphs: None, torch.arange(4).split(2), short)
         except torch.OutOfMemoryError:
             return weakref.ref(state)
         raise AssertionError
@@ -224,13 +231,13 @@ def test_a_failed_recording_keeps_no_tensor():
 
 
 def test_where_memory_hardly_suffices_nothing_is_recorded_and_nothing_said():
-    asked, met = [], []
+    asked, done = [], []
 
     def no_room(step: recorded.Step, graphs: Tensor) -> None:
         asked.append(len(graphs))
 
-    recorded.each(lambda graphs: met.append(graphs.tolist()), torch.arange(7).split(2), no_room)
-    assert met == [[0, 1], [2, 3], [4, 5], [6]]
+    run_batches(lambda graphs: done.append(graphs.tolist()), torch.arange(7).split(2), no_room)
+    assert done == [[0, 1], [2, 3], [4, 5], [6]]
     assert asked == [2]
 
 
@@ -245,9 +252,13 @@ def test_a_recording_needs_room_for_another_step(monkeypatch: pytest.MonkeyPatch
     assert recorded._has_room(torch.device("cuda", 0)) == room
 
 
-def test_what_is_recorded_is_said_by_the_problem(monkeypatch: pytest.MonkeyPatch):
-    """Nothing on a CPU, where it would gain nothing."""
-    asked = []
-    monkeypatch.setattr(recorded, "each", lambda step, batches, record: asked.append(record))
+def test_nothing_is_recorded_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
+    records = []
+
+    def noted(step: recorded.Step, record: recorded.Record | None) -> recorded.Step:
+        records.append(record)
+        return step
+
+    monkeypatch.setattr(recorded, "RecordedStep", noted)
     run_epoch(make(STORE, TASKS), start(make(STORE, TASKS), [0, 1]), WEIGHTS)
-    assert asked == [None]
+    assert records == [None]

@@ -12,8 +12,9 @@ from helpers.stores import lattice_store, molecule_store
 from helpers.tolerances import ROUNDING, close
 
 from ensemble_mtl.config import registry
+from ensemble_mtl.train.loop import batches, train_epoch
 from ensemble_mtl.train.loss import task_losses
-from ensemble_mtl.train.step import batches, errors_on, losses_and_gradient, predict, train_epoch, validate
+from ensemble_mtl.train.step import errors_on, losses_and_gradient, predict, validate
 
 STORES = [lattice_store(16, missing=0.2), molecule_store(16, missing=0.2)]
 EPOCHS = 5  # of four batches
@@ -28,8 +29,9 @@ def test_a_member_with_missing_labels_does_not_depend_on_its_stack(conv, store):
     losses = torch.stack([torch.stack(train_epoch(problem, stacked, weights), 1) for _ in range(EPOCHS)])
     for m, seed in enumerate([3, 4, 5]):
         alone = start(problem, [seed])
-        own = torch.stack([torch.stack(train_epoch(problem, alone, weights[m : m + 1]), 1) for _ in range(EPOCHS)])
-        assert torch.equal(losses[:, m], own[:, 0])
+        row = weights[m : m + 1]
+        expected = torch.stack([torch.stack(train_epoch(problem, alone, row), 1) for _ in range(EPOCHS)])
+        assert torch.equal(losses[:, m], expected[:, 0])
         for name in stacked.tensors:
             assert torch.equal(stacked[name][m], alone[name][0]), name
         assert torch.equal(validate(problem, stacked)[m], validate(problem, alone)[0])
@@ -42,9 +44,9 @@ def test_a_member_of_one_task_equals_a_model_that_has_no_other_head():
     for _ in range(EPOCHS):
         train_epoch(wide, together, torch.tensor([[0.0, 1.0]], dtype=torch.float64))
         train_epoch(narrow, alone, both(narrow, 1))
-    ours, expected = (p.layout.unflatten(s["parameters"]) for p, s in ((wide, together), (narrow, alone)))
+    actual, expected = (p.layout.unflatten(s["parameters"]) for p, s in ((wide, together), (narrow, alone)))
     for name, value in expected.items():
-        close(ours[name], value, rtol=ROUNDING)
+        close(actual[name], value, rtol=ROUNDING)
 
 
 def test_a_member_gone_astray_disturbs_no_other():
@@ -64,9 +66,9 @@ def test_missing_labels_equal_dropped_ones(store):
     graphs = torch.arange(len(store))
     batch = problem.table.batch(graphs)
     outputs = {task: torch.randn(2, *batch.targets[task].shape, dtype=torch.float64) for task in ("H", "C")}
-    known = torch.tensor(~np.isnan(store.targets["energy"]))
-    assert 0 < known.sum() < len(store)
-    expected = (outputs["H"][:, known] - torch.tensor(store.targets["energy"])[known]).square().mean(1)
+    is_labelled = torch.tensor(~np.isnan(store.targets["energy"]))
+    assert 0 < is_labelled.sum() < len(store)
+    expected = (outputs["H"][:, is_labelled] - torch.tensor(store.targets["energy"])[is_labelled]).square().mean(1)
     close(task_losses(outputs, batch, ["H", "C"])[:, 0], expected, rtol=ROUNDING)
 
 
@@ -114,18 +116,18 @@ def test_training_loss_is_the_mean_over_labels(store):
 
 @pytest.mark.parametrize("store", STORES, ids=["shared", "ragged"])
 def test_errors_are_means_over_labels(store):
-    """Against predictions and targets set side by side, without batches and masks."""
+    """The reference sets predictions and targets side by side, without batches and masks."""
     problem = make(store, optimizer={"name": "adam", "lr": 1e-300})  # so that no weight moves
     state = start(problem, [0, 1])
     before = state["parameters"].clone()
     predicted = predict(problem, before, state["buffers"], problem.test)
-    found = errors_on(problem, state, problem.test)
+    errors = errors_on(problem, state, problem.test)
     for t, (task, target) in enumerate((("H", "energy"), ("C", "charge"))):
         whole = store.targets[target] if task == "H" else np.split(store.targets[target], store.node_ptr[1:-1])
         truth = torch.tensor(np.hstack([whole[g] for g in problem.test]))
         error = (predicted[task] - truth)[:, ~truth.isnan()]
-        close(found.mae[:, t], error.abs().mean(1), rtol=ROUNDING)
-        close(found.mse[:, t], error.square().mean(1), rtol=ROUNDING)
+        close(errors.mae[:, t], error.abs().mean(1), rtol=ROUNDING)
+        close(errors.mse[:, t], error.square().mean(1), rtol=ROUNDING)
     assert torch.equal(state["parameters"], before)
 
 
@@ -139,9 +141,9 @@ def test_training_mae_is_of_the_weights_that_met_the_label(store):
         named, buffers = problem.layout.unflatten(state["parameters"]), problem.buffers.unflatten(state["buffers"])
         outputs = problem.model(named, {k: v.clone() for k, v in buffers.items()}, batch, training=True)
         for t, task in enumerate(("H", "C")):
-            known = batch.labelled.get(task, torch.ones_like(batch.targets[task])).bool()
-            sizes[t] += (outputs[task][0] - batch.targets[task])[known].abs().sum()
-            labels[t] += known.sum()
+            is_labelled = batch.labelled.get(task, torch.ones_like(batch.targets[task])).bool()
+            sizes[t] += (outputs[task][0] - batch.targets[task])[is_labelled].abs().sum()
+            labels[t] += is_labelled.sum()
     close(train_epoch(problem, state, both(problem, 1)).mae[0], sizes / labels, rtol=ROUNDING)
 
 
@@ -150,17 +152,17 @@ def test_predictions_stand_in_the_order_of_their_graphs(store, monkeypatch):
     problem = make(store)
     state = start(problem, [0, 1])
     order = torch.tensor([9, 2, 11, 0, 5])
-    found = predict(problem, state["parameters"], state["buffers"], order)
+    predicted = predict(problem, state["parameters"], state["buffers"], order)
     one_by_one = [predict(problem, state["parameters"], state["buffers"], g[None]) for g in order]
     for task in ("H", "C"):
-        close(found[task], torch.cat([one[task] for one in one_by_one], dim=1), rtol=ROUNDING)
+        close(predicted[task], torch.cat([single[task] for single in one_by_one], dim=1), rtol=ROUNDING)
 
 
 def test_batches_cover_every_graph_once_in_an_order_of_the_epoch_and_the_split():
     problem = make(STORES[0])
-    first, again, later = (torch.cat(list(batches(problem, epoch))) for epoch in (0, 0, 1))
-    assert torch.equal(first, again)
+    first, repeated, later = (torch.cat(list(batches(problem, epoch))) for epoch in (0, 0, 1))
+    assert torch.equal(first, repeated)
     assert not torch.equal(first, later)
     assert torch.equal(first.sort().values, problem.train)
-    other = torch.cat(list(batches(replace(problem, stream="another split"), 0)))
-    assert not torch.equal(first, other)
+    other_split = torch.cat(list(batches(replace(problem, stream="another split"), 0)))
+    assert not torch.equal(first, other_split)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import ensemble_mtl
+from ensemble_mtl.core.version import __version__
 
 
 def versions() -> dict[str, str]:
     """Versions of what computes a result."""
     return {
-        "ensemble_mtl": ensemble_mtl.__version__,
+        "ensemble_mtl": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -1,13 +1,13 @@
 """Operations that round a member the same, bit for bit, in a stack of any size.
 
 Most of torch's operations do so by themselves: they go over the member axis in a loop. The
-exceptions, on a CPU with one thread, are written here and held by
-``tests/contracts/test_stack_invariance.py``.
+exceptions are written here and held by ``tests/contracts/test_stack_invariance.py``. All of it
+is true on a CPU in a process that :func:`ensemble_mtl.core.runtime.this_process.prepare_process`
+has prepared: with one thread, and an MKL that rounds the same wherever in memory a matrix begins.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = lazy_import("torch")
-
-# Without it MKL rounds by where in memory a matrix begins, and a member's place in its stack
-# decides that. MKL reads it at its first product; it costs no time.
-os.environ.setdefault("MKL_CBWR", "AUTO")
 
 BLOCK = 64
 """Values that vector instructions take at once, or a multiple of them."""
@@ -45,8 +41,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         a = torch.nn.functional.pad(a, (0, terms, 0, rows))
     if terms or columns:
         b = torch.nn.functional.pad(b, (0, columns, 0, terms))
-    found = a.expand(*b.shape[:-2], -1, -1) @ b
-    return found[..., : sizes[0], : sizes[2]] if rows or columns else found
+    padded = a.expand(*b.shape[:-2], -1, -1) @ b
+    return padded[..., : sizes[0], : sizes[2]] if rows or columns else padded
 
 
 def with_vector(a: Tensor, v: Tensor) -> Tensor:

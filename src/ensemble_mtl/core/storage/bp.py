@@ -1,9 +1,9 @@
-"""Named arrays and one JSON value in an ADIOS2 BP folder: written whole, verified before use.
+"""Named arrays and one JSON value in an ADIOS2 BP folder, written whole and verified before they are read.
 
-This is the only module that imports ``adios2``. ADIOS2 hangs or crashes on a truncated
-file, stores non-contiguous arrays scrambled and has no bool, no zero-length and no 0-d
-arrays. So each folder carries a ``manifest.json`` with the size and SHA-256 of every file
-and the dtype and shape of every array; nothing is opened before it has been verified.
+This is the only module that imports ``adios2``. ADIOS2 hangs or crashes on a truncated file, stores non-contiguous
+arrays scrambled, and has no arrays of bool, of zero length or of zero dimensions. So each folder carries a
+``manifest.json`` with the size and SHA-256 of every file and the dtype and shape of every array (see
+:mod:`ensemble_mtl.core.storage.bp_manifest`), and ADIOS2 opens nothing before it has been verified.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,29 +19,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_mtl.core.errors import StoreError
+from ensemble_mtl.core.errors import StoreError, last_line
+from ensemble_mtl.core.runtime.this_process import ready_to_load_adios2
 from ensemble_mtl.core.storage import atomic, bp_manifest, folders
 from ensemble_mtl.core.storage.bp_manifest import STORABLE, Specs, remedy, shape_of
 
 _META = "__meta__"
+"""Name of the BP variable that holds the JSON value."""
 _SPACE_MARGIN = 1 << 20
+"""A write that failed counts as one on a full disk if less than this many bytes would be left beside the arrays."""
 _OVERHEAD_BYTES = 1 << 16
 _OVERHEAD_BYTES_PER_ARRAY = 1 << 10
-"""Room for ADIOS2's own metadata and the manifest, in whole blocks; several times what was found."""
+"""Room for ADIOS2's own metadata and the manifest, in whole blocks; several times what was measured."""
 
 
 def save(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Any) -> None:
     """Write ``arrays`` and ``meta`` as the folder ``path``, whole or not at all.
 
     Args:
-        path: folder to make; a former one is replaced.
+        path: folder to make; a folder that is there is replaced.
         arrays: name -> array of bool, integer, float32/64 or complex128 numbers; any shape,
             byte order and memory layout.
         meta: any JSON value without NaN or infinity.
 
     Raises:
         StoreError: an array or ``meta`` cannot be stored; the message names it.
-        OSError: the disk is full or the folder cannot be written; ``path`` is untouched.
+        OSError: the disk is full or the folder cannot be written; ``path`` is unchanged.
     """
     text = _meta_text(path, meta)
     specs = {name: _spec(path, name, array) for name, array in arrays.items()}
@@ -58,7 +60,7 @@ def save(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Any) -> None:
 
 
 def load(path: Path, wanted: Iterable[str] | None = None) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Arrays and meta of the verified store ``path``.
+    """Verify the store ``path``, and return its arrays by name and its JSON value.
 
     Args:
         path: the folder.
@@ -68,23 +70,23 @@ def load(path: Path, wanted: Iterable[str] | None = None) -> tuple[dict[str, NDA
         StoreError: the store is missing, incomplete or corrupt, or lacks a wanted array.
     """
     specs = verify(path)
-    chosen = list(specs) if wanted is None else list(wanted)
-    for name in chosen:
+    selection = list(specs) if wanted is None else list(wanted)
+    for name in selection:
         if name not in specs:
-            raise StoreError(f"{path}: has no array {name!r}; it holds {', '.join(specs) or 'none'}")
+            raise StoreError(f"{path}: the store has no array {name!r}; it holds {', '.join(specs) or 'none'}")
     FileReader = _adios2().FileReader
 
     try:
         with FileReader(str(path)) as reader:
-            stored = {name: shape_of(entry["Shape"]) for name, entry in reader.available_variables().items()}
+            shapes = {name: shape_of(entry["Shape"]) for name, entry in reader.available_variables().items()}
             meta = json.loads(reader.read(_META))
-            return {name: _read(path, reader, stored, name, *specs[name]) for name in chosen}, meta
+            return {name: _read(path, reader, shapes, name, *specs[name]) for name in selection}, meta
     except (RuntimeError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: not a readable BP store ({error}); {remedy(path)}") from None
+        raise StoreError(f"{path}: ADIOS2 cannot read this BP store ({error}); {remedy(path)}") from None
 
 
 def names(path: Path) -> list[str]:
-    """Names of the arrays in ``path``, from its manifest (files are not hashed).
+    """Return the names of the arrays in the store ``path``, from its manifest (the files are not hashed).
 
     Raises:
         StoreError: the manifest is missing or damaged.
@@ -93,7 +95,7 @@ def names(path: Path) -> list[str]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the manifest, which pins every byte of the store.
+    """Return the SHA-256 of the manifest of the store ``path``, which fixes every byte of the store.
 
     Raises:
         StoreError: the manifest is missing or damaged.
@@ -103,55 +105,50 @@ def digest(path: Path) -> str:
 
 
 def verify(path: Path) -> Specs:
-    """Check every file of ``path`` against the manifest; returns the arrays' dtypes and shapes.
+    """Check every file of the store ``path`` against its manifest, and return the arrays' dtypes and shapes.
 
     Raises:
-        StoreError: a file is missing, has another size or other content.
+        StoreError: a file is missing, or its size or content is not what the manifest says.
     """
     return bp_manifest.verify(path)
 
 
 def _adios2() -> Any:
-    """The library.
-
-    It looks for its settings in the home folder, and crashes the process where none is named. It
-    loads torch, for seconds, to know tensors when it is given some; here it is given arrays.
-    """
-    os.environ.setdefault("HOME", "/")
-    hidden = "torch" not in sys.modules
-    if hidden:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
+    """Import and return the library ``adios2``, which must not be imported without preparation."""
+    with ready_to_load_adios2():
         import adios2
-    finally:
-        if hidden:
-            del sys.modules["torch"]
     return adios2
 
 
 def _meta_text(path: Path, meta: Any) -> str:
+    """Return ``meta`` as JSON text; StoreError if it is not a JSON value."""
     try:
         return json.dumps(meta, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise StoreError(f"{path}: meta is not JSON ({error}); put numbers that may be NaN into an array") from None
+        raise StoreError(
+            f"{path}: the meta value is not JSON ({error}); put numbers that may be NaN into an array"
+        ) from None
 
 
 def _spec(path: Path, name: str, array: NDArray[Any]) -> list[Any]:
+    """Return the dtype and shape of ``array`` as JSON values; StoreError if it cannot be stored under ``name``."""
     if not name or name == _META:
-        raise StoreError(f"{path}: got the array name {name!r}, expected a non-empty name other than {_META!r}")
+        raise StoreError(f"{path}: got the array name {name!r}, expected a name that is neither empty nor {_META!r}")
     dtype = np.asarray(array).dtype
     if dtype.newbyteorder("=") not in STORABLE:
         raise StoreError(
             f"{path}: array {name!r}: dtype {dtype} cannot be stored, expected bool, integer, float32/64 or "
-            "complex128; convert it first, strings as UTF-8 bytes"
+            "complex128; convert the array first, and strings to UTF-8 bytes"
         )
     return [dtype.str, list(np.shape(array))]
 
 
 def _write_bp(folder: Path, arrays: Mapping[str, NDArray[Any]], text: str) -> None:
+    """Write the arrays that are not empty, and the JSON ``text``, as the BP folder ``folder``; OSError if it fails."""
     Stream = _adios2().Stream
 
-    prepared = {name: _plain(array) for name, array in arrays.items() if np.size(array)}
+    # an empty array is described by the manifest alone
+    prepared = {name: _storable(array) for name, array in arrays.items() if np.size(array)}
     num_bytes = len(text) + sum(array.nbytes for array in prepared.values())
     _require_space(folder, num_bytes + _OVERHEAD_BYTES + _OVERHEAD_BYTES_PER_ARRAY * len(prepared))
     try:
@@ -160,8 +157,8 @@ def _write_bp(folder: Path, arrays: Mapping[str, NDArray[Any]], text: str) -> No
             for name, array in prepared.items():
                 stream.write(name, array, list(array.shape), [0] * array.ndim, list(array.shape))
     except RuntimeError as error:
-        raise _write_error(folder, num_bytes, str(error)) from None
-    # timings of the write: no part of the content, and different every time
+        raise _write_error(folder, num_bytes, last_line(error)) from None
+    # ADIOS2's timings of the write differ every time, and equal content must have an equal digest
     (folder / "profiling.json").unlink(missing_ok=True)
     written = sum(file.stat().st_size for file in folder.iterdir())
     if written < num_bytes:
@@ -169,49 +166,69 @@ def _write_bp(folder: Path, arrays: Mapping[str, NDArray[Any]], text: str) -> No
 
 
 def _require_space(folder: Path, num_bytes: int) -> None:
-    """Raise OSError unless the disk, and the user's share of it, has room.
+    """Raise OSError unless the disk, and the user's quota of it, has room for ``num_bytes``.
 
-    On a full disk ADIOS2 does not fail, it aborts the process; so the room is taken for a moment.
+    On a full disk ADIOS2 aborts the process instead of raising an error. So a file of that size is allocated beside
+    ``folder`` for a moment, which fails with an error of the operating system.
     """
-    place = folder.with_suffix(".room")
-    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    reserve = folder.with_suffix(".room")
+    descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)
     except OSError as error:
         raise OSError(error.errno, f"{os.strerror(error.errno or 0)} ({num_bytes} bytes needed)", str(folder)) from None
     finally:
         os.close(descriptor)
-        place.unlink()
+        reserve.unlink()
 
 
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """The same values in the only form ADIOS2 stores truly: native, aligned, C order, >= 1-d."""
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the same values in the only form that ADIOS2 stores faithfully.
+
+    It has native byte order, aligned memory, C order and at least one dimension; bool becomes uint8.
+    """
     native = np.asarray(array)
     native = native.view(np.uint8) if native.dtype == np.bool_ else native.astype(native.dtype.newbyteorder("="))
     return np.require(np.atleast_1d(native), requirements=["C", "A", "W"])
 
 
 def _write_error(folder: Path, num_bytes: int, reason: str) -> OSError:
+    """Return the error for a write that failed, since ADIOS2 does not say whether the disk is full."""
     free = shutil.disk_usage(folder.parent).free
     code = errno.ENOSPC if free < num_bytes + _SPACE_MARGIN else errno.EIO
-    return OSError(code, f"{os.strerror(code)} ({reason.strip().splitlines()[-1]})", str(folder.parent))
+    return OSError(code, f"{os.strerror(code)} ({reason})", str(folder.parent))
 
 
 def _read(
     path: Path,
     reader: Any,
-    stored: dict[str, tuple[int, ...]],
+    shapes: dict[str, tuple[int, ...]],
     name: str,
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
 ) -> NDArray[Any]:
+    """Return the array ``name`` with the ``dtype`` and ``shape`` of the manifest.
+
+    Args:
+        path: the store, for messages.
+        reader: the opened store.
+        shapes: variable of the store -> its shape there.
+        name: of the array.
+        dtype: of the array as it was saved.
+        shape: of the array as it was saved.
+
+    Raises:
+        StoreError: the store holds it in another shape, or not at all.
+    """
     if 0 in shape:
         return np.zeros(shape, dtype)
-    full = shape or (1,)
-    if stored.get(name) != full:
-        # ADIOS2 answers a selection beyond the end with zeros
-        raise StoreError(f"{path}: array {name!r}: got shape {stored.get(name)}, expected {full}; {remedy(path)}")
-    # both, always: a selection otherwise leaks into the next read of the same reader
-    values: NDArray[Any] = reader.read(name, start=[0] * len(full), count=list(full))
+    stored_shape = shape or (1,)
+    if shapes.get(name) != stored_shape:
+        # must be checked here: ADIOS2 fills what a selection asks for beyond the end with zeros
+        raise StoreError(
+            f"{path}: array {name!r}: got shape {shapes.get(name)}, expected {stored_shape}; {remedy(path)}"
+        )
+    # Both start and count must always be given: otherwise the selection of one read is applied to the next one.
+    values: NDArray[Any] = reader.read(name, start=[0] * len(stored_shape), count=list(stored_shape))
     values = values.view(np.bool_) if dtype == np.bool_ else values.astype(dtype, copy=False)
     return values.reshape(shape)

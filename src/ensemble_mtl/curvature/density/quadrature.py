@@ -17,18 +17,18 @@ else:
 
 
 class Options(registry.Options):
-    """Without options: every run starts from a Gaussian vector of its own."""
+    """This estimator has no options; every run starts from another Gaussian vector."""
 
     name: Literal["quadrature"] = "quadrature"
 
 
 def num_products(options: Options, num_steps: int, num_runs: int) -> int:
-    """Each run from its start."""
+    """Number of Hessian-vector products of all runs together."""
     return num_runs * num_steps
 
 
 def estimate(
     options: Options, num_steps: int, num_runs: int, operator: Operator, generator: torch.Generator
 ) -> lanczos.Density:
-    """``num_runs`` runs of ``num_steps`` steps, equally weighted."""
+    """The mean of ``num_runs`` quadratures of ``num_steps`` steps each."""
     return lanczos.density(operator, num_steps, num_runs, generator)

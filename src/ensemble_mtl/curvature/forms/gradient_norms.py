@@ -1,19 +1,42 @@
-"""Σ_g ‖∇r_g‖² over the graphs of a batch, from one backward pass through the whole batch and without any gradient.
+"""Σ_g ‖∇r_g‖² over the graphs g of a batch, from one backward pass through the whole batch, without any ∇r_g.
 
-Take three graphs of two, one and three atoms, a weight W ``[3, 4]`` and a layer z = x Wᵀ of the six atoms' features
-x ``[6, 4]``. The gradient of what the graphs' residuals sum to is Σ_i δ_i ⊗ x_i over the six rows, where δ_i ``[3]``
-is the derivative with respect to row z_i, and one backward pass gives all δ. Now a row belongs to one graph:
+This is, up to a factor, the trace of the Gauss-Newton matrix Σ_g ∇r_g ∇r_gᵀ. A backward pass gives the derivative with
+respect to *every row of every layer*, and each row belongs to one graph; so it has all that is needed to separate the
+graphs afterwards.
 
-    row    0  1 | 2 | 3  4  5
-    graph  0  0 | 1 | 2  2  2
+**Example.** Three graphs have two, one and three atoms. A layer z = x Wᵀ with W = (1 1) acts on the atoms' features x,
+and a graph's residual is half the sum of z² over its atoms:
 
-Hence ∇r_2 = δ_3 ⊗ x_3 + δ_4 ⊗ x_4 + δ_5 ⊗ x_5, and its squared norm is Σ (x_i·x_j)(δ_i·δ_j) over the nine pairs of
-rows 3 to 5: two matrices of 3 × 3, while the twelve numbers of the gradient itself are never written. Where a graph
-has many rows and the weight is small, the gradient is quicker.
+    row i      0      1   |   2   |   3      4      5
+    graph g    0      0   |   1   |   2      2      2
+    x_i      (1 0)  (0 1) | (1 1) | (2 0)  (0 1)  (1 1)
+    z_i        1      1   |   2   |   2      1      2         r_0 = 1, r_1 = 2, r_2 = 4.5
 
-Which graph a row belongs to is told by the batch, and checked: residuals of graph g are multiplied by a power of two
-of its own, which must multiply every δ of its rows. It does not where graphs couple, as through batch statistics.
-Source: Goodfellow 2015 (arXiv:1510.01799), here with many rows per example and weights that are used repeatedly.
+*Step 1: one backward pass* of r_0 + r_1 + r_2 gives δ_i, the derivative with respect to z_i, here z_i itself.
+
+*Step 2: to which graph does a row belong?* The batch lists what is possible for a layer of so many rows. A second
+backward pass checks it, for which each graph's residuals are multiplied by a power of two of its own (here 1, 2 and 4).
+Where row i enters r_g and no other residual, its derivative is multiplied by exactly this power, without rounding:
+
+    first pass    δ_i       1      1   |   2   |   2      1      2
+    second pass   δ'_i      1      1   |   4   |   8      4      8
+    ratio         δ'_i/δ_i  1      1   |   2   |   4      4      4      = 2^g
+
+If row 3 entered r_0 too, say with the derivative 1, it would have δ_3 = 2 + 1 and δ'_3 = 4·2 + 1·1: the ratio is 3 and
+not 4. Such graphs are coupled, as by statistics over the batch, and the calculation is refused.
+
+*Step 3: the norms.* ∇r_2 with respect to W is Σ δ_i x_i = 2·(2 0) + 1·(0 1) + 2·(1 1) = (6 3), with the square 45.
+It is also Σ_ij (x_i·x_j)(δ_i·δ_j), the sum of the elementwise product of two Gram matrices of rows 3 to 5:
+
+    x_i·x_j   4 0 2      δ_i·δ_j   4 2 4
+              0 1 1                2 1 2      16 + 0 + 8 + 0 + 1 + 2 + 8 + 2 + 8 = 45
+              2 1 2                4 2 4
+
+The three graphs give 2 + 8 + 45 = 55. For a weight ``[out, in]`` and a graph of n rows, the Gram matrices are n × n,
+and the gradient is out × in: whichever is cheaper is used. So that all graphs are done in one product, their row
+numbers are put into one table, filled up with the number of a row of zeros (here 6): (0 1 6), (2 6 6), (3 4 5).
+
+Source: Goodfellow 2015 (arXiv:1510.01799), here with several rows per example and weights that are used repeatedly.
 """
 
 from __future__ import annotations
@@ -31,18 +54,23 @@ from ensemble_mtl.curvature.forms.tape import Tape
 
 __all__ = ["GradientNorms", "NotSeparableError"]
 
+MAX_GRAPHS = 64
+"""The largest number of graphs. Each has its own power of two, from 2⁻³² to 2³¹; a product with one of these is not
+rounded, unless it leaves the range of floats."""
+
 
 class GradientNorms:
-    """The squared norms, for one function at one point.
+    """Sums over graphs of the squared norms of their residuals' gradients, for one function at one point.
 
     Args:
-        tape: θ ``[M, P]`` to residuals ``[M, R]``; its values are forgotten.
-        shapes: of the tensors that θ consists of, ``[out, in]`` or ``[size]``, in their order.
-        graph: ``[R]`` each residual's graph.
-        possible_graphs_of_rows: a layer's number of rows to what the graph of each row may be, ``[rows]`` each.
+        tape: the tape of a function from θ ``[M, P]`` to residuals ``[M, R]``. The values on it are freed here.
+        shapes: shapes of the tensors of which θ consists, ``[out, in]`` or ``[size]``, in their order.
+        graph: ``[R]`` the graph of each residual.
+        possible_graphs_of_rows: a function from the number of rows of a layer to the candidates for each row's graph,
+            ``[rows]`` each.
 
     Raises:
-        NotSeparableError: an operation on parameters is not known here, or graphs couple.
+        NotSeparableError: an operation on parameters is not known, or graphs are coupled.
     """
 
     def __init__(
@@ -52,134 +80,157 @@ class GradientNorms:
         graph: Tensor,
         possible_graphs_of_rows: Callable[[int], Sequence[Tensor]],
     ) -> None:
-        self._tape = tape  # which holds the tensors whose ids are names below
+        self._tape = tape  # holds the tensors whose ids are keys below
         self._graph, self._possible_graphs_of_rows = graph, cache(possible_graphs_of_rows)
         self._sizes = [(shape[0], shape[1]) if len(shape) == 2 else (math.prod(shape), 1) for shape in shapes]
-        found = ParameterUses(tape, self._sizes)
-        self._uses = found.uses
+        parameters = ParameterUses(tape, self._sizes)
+        self._uses = parameters.uses
         outputs = {id(use.step.outputs[0]) for use in self._uses}
         tape.forget(())
-        read = outputs | {id(use.rows) for use in self._uses}
-        self._value, self._values = tape.replay(found.places, read)
-        self._outputs = {name: self._values[name] for name in outputs}
-        self._rows = self._places()
+        needed = outputs | {id(use.inputs) for use in self._uses}
+        self._residuals, self._values = tape.replay(parameters.tensors, needed)
+        self._outputs = {key: self._values[key] for key in outputs}
+        self._row_tables = self._make_row_tables()
 
-    def squares(self, seeds: Tensor) -> Tensor:
-        """``seeds [S, R]`` to ``[S, M]``: Σ_g ‖∇ Σ_i seed_i r_i‖² over the residuals i of graph g, float64."""
-        deltas = [self._deltas(seed) for seed in seeds]
-        total = self._value.new_zeros(len(seeds), len(self._value), dtype=torch.float64)
-        for tensor, (uses, places) in self._rows.items():
-            total += self._squares(tensor, uses, places, deltas)
+    def sum_of_squared_norms(self, coefficients: Tensor) -> Tensor:
+        """Σ_g ‖∇ Σ_i c_i r_i‖², where i goes over the residuals of graph g, for S sets of coefficients c.
+
+        Args:
+            coefficients: ``[S, R]`` c.
+
+        Returns:
+            ``[S, M]`` float64.
+        """
+        deltas = [self._deltas(row) for row in coefficients]
+        total = self._residuals.new_zeros(len(coefficients), len(self._residuals), dtype=torch.float64)
+        for weight, (uses, row_table) in self._row_tables.items():
+            total += self._sum_for_weight(weight, uses, row_table, deltas)
         return total
 
-    def _deltas(self, seed: Tensor) -> dict[int, Tensor]:
-        """The derivative of Σ seed r with respect to each output that parameters enter, by its id, ``[M, rows, C]``."""
-        total = (self._value * seed.to(self._value.dtype)).sum()
-        found = torch.autograd.grad(total, list(self._outputs.values()), retain_graph=True, materialize_grads=True)
-        return {name: one.flatten(1, -2) for name, one in zip(self._outputs, found, strict=True)}
+    def _deltas(self, coefficients: Tensor) -> dict[int, Tensor]:
+        """δ = ∂(Σ c r)/∂z ``[M, rows, C]`` for the output z of each operation with parameters, by the output's id."""
+        total = (self._residuals * coefficients.to(self._residuals.dtype)).sum()
+        deltas = torch.autograd.grad(total, list(self._outputs.values()), retain_graph=True, materialize_grads=True)
+        return {key: delta.flatten(1, -2) for key, delta in zip(self._outputs, deltas, strict=True)}
 
-    def _places(self) -> dict[int, tuple[list[Use], Tensor]]:
-        """Of each tensor its uses and, by graph, which of their rows are the graph's, ``[G, most]``, padded."""
+    def _make_row_tables(self) -> dict[int, tuple[list[Use], Tensor]]:
+        """For each weight, its uses, and the row numbers of each graph ``[G, n]`` in all of its uses together.
+
+        The rows of all uses of a weight are numbered one use after the other.
+        """
         num_graphs = int(self._graph.max()) + 1
-        if num_graphs > _EXPONENTS:
-            raise NotSeparableError(f"more than {_EXPONENTS} graphs")
+        if num_graphs > MAX_GRAPHS:
+            raise NotSeparableError(f"more than {MAX_GRAPHS} graphs")
+        # With random coefficients, what several residuals contribute to a row's derivative does not cancel by symmetry.
         generator = torch.Generator().manual_seed(0)
-        weights = (torch.rand(len(self._graph), generator=generator) + 0.5).to(self._graph.device)
-        marks = torch.exp2(torch.arange(num_graphs, device=self._graph.device) - _EXPONENTS // 2)
-        plain, marked = self._deltas(weights), self._deltas(weights * marks[self._graph])
-        labels = {name: self._labels(delta, marked[name], marks) for name, delta in plain.items()}
-        grouped: dict[int, list[Use]] = {}
+        coefficients = (torch.rand(len(self._graph), generator=generator) + 0.5).to(self._graph.device)
+        powers = torch.exp2(torch.arange(num_graphs, device=self._graph.device) - MAX_GRAPHS // 2)
+        first, second = self._deltas(coefficients), self._deltas(coefficients * powers[self._graph])
+        graph_of_rows = {key: self._graph_of_rows(delta, second[key], powers) for key, delta in first.items()}
+        uses_by_weight: dict[int, list[Use]] = {}
         for use in self._uses:
-            grouped.setdefault(use.tensor, []).append(use)
-        found = {}
-        for tensor, uses in grouped.items():
-            if len({use.inputs is None for use in uses}) > 1:
+            uses_by_weight.setdefault(use.weight, []).append(use)
+        row_tables = {}
+        for weight, uses in uses_by_weight.items():
+            if len({use.weight_columns is None for use in uses}) > 1:
                 raise NotSeparableError("a weight that is used in two ways")
-            found[tensor] = uses, _padded(torch.cat([labels[id(use.step.outputs[0])] for use in uses]), num_graphs)
-        return found
+            graphs = torch.cat([graph_of_rows[id(use.step.outputs[0])] for use in uses])
+            row_tables[weight] = uses, _row_table(graphs, num_graphs)
+        return row_tables
 
-    def _labels(self, plain: Tensor, marked: Tensor, marks: Tensor) -> Tensor:
-        """``[rows]`` the graph of each row, as all derivatives have it."""
-        for labels in self._possible_graphs_of_rows(plain.shape[1]):
-            if _agree(plain, marked, marks[labels].to(plain.dtype)):
-                return labels
+    def _graph_of_rows(self, first: Tensor, second: Tensor, powers: Tensor) -> Tensor:
+        """``[rows]`` the graph of each row of one layer: the candidate with which both passes agree."""
+        for graphs in self._possible_graphs_of_rows(first.shape[1]):
+            if _is_multiple(first, second, powers[graphs].to(first.dtype)):
+                return graphs
         raise NotSeparableError("graphs couple")
 
-    def _squares(self, tensor: int, uses: list[Use], places: Tensor, deltas: list[dict[int, Tensor]]) -> Tensor:
-        """``[S, M]`` Σ_g ‖Σ x ⊗ δ‖² of one tensor."""
-        fan_out, fan_in = self._sizes[tensor] if uses[0].inputs is not None else (math.prod(self._sizes[tensor]), 1)
-        x = _by_graph(torch.cat([self._inputs_of(use, fan_in) for use in uses], dim=1), places)
-        of_seeds = [torch.cat([self._deltas_of(use, one, fan_out) for use in uses], dim=1) for one in deltas]
-        ds = (_by_graph(d, places) for d in of_seeds)
-        most = places.shape[1]
-        if most * (fan_in + fan_out) < fan_in * fan_out:
-            pairs = product(x, x.mT.contiguous())
-            terms = (pairs * product(d, d.mT.contiguous()) for d in ds)
+    def _sum_for_weight(
+        self, weight: int, uses: list[Use], row_table: Tensor, deltas: list[dict[int, Tensor]]
+    ) -> Tensor:
+        """``[S, M]`` the part of one weight in Σ_g ‖∇ Σ_i c_i r_i‖², which is Σ_g ‖Σ_i δ_i ⊗ x_i‖² over rows i."""
+        if uses[0].weight_columns is not None:
+            fan_out, fan_in = self._sizes[weight]
         else:
-            columns = x.mT.contiguous()
-            terms = (product(columns, d).square() for d in ds)
+            fan_out, fan_in = math.prod(self._sizes[weight]), 1
+        x = _gather_rows(torch.cat([self._inputs_of(use, fan_in) for use in uses], dim=1), row_table)
+        # For each of the S sums, δ of all uses one below the other, [M, rows, out]
+        all_ds = [torch.cat([self._deltas_of(use, delta, fan_out) for use in uses], dim=1) for delta in deltas]
+        ds = (_gather_rows(d, row_table) for d in all_ds)
+        rows_per_graph = row_table.shape[1]
+        if rows_per_graph * (fan_in + fan_out) < fan_in * fan_out:
+            gram = product(x, x.mT.contiguous())  # Σ_ij (x_i·x_j)(δ_i·δ_j) from Gram matrices [M, G, n, n]
+            terms = (gram * product(d, d.mT.contiguous()) for d in ds)
+        else:
+            transposed = x.mT.contiguous()  # the gradient xᵀδ itself, [M, G, in, out], and its square
+            terms = (product(transposed, d).square() for d in ds)
         return torch.stack([term.double().flatten(1).sum(1) for term in terms])
 
     def _inputs_of(self, use: Use, fan_in: int) -> Tensor:
-        """``[M, rows, fan_in]`` what the tensor's parameters are multiplied by; 1 where each stands for itself."""
+        """``[M, rows, fan_in]`` x, by which the columns of the weight are multiplied; 1 for z = x ⊙ w and z = w.
+
+        There the factor x is part of the derivatives (:meth:`_deltas_of`).
+        """
         out = use.step.outputs[0]
-        if use.inputs is None:
-            return out.new_ones((), dtype=self._value.dtype).expand(len(out), math.prod(out.shape[1:-1]), 1)
-        rows = self._values.get(id(use.rows), use.rows).detach().expand(len(out), -1, -1)
-        return _spread(rows if use.kept is None else rows[..., use.kept], use.inputs, fan_in)
+        if use.weight_columns is None:
+            return out.new_ones((), dtype=self._residuals.dtype).expand(len(out), math.prod(out.shape[1:-1]), 1)
+        x = self._values.get(id(use.inputs), use.inputs).detach().expand(len(out), -1, -1)
+        x = x if use.input_columns is None else x[..., use.input_columns]
+        return _spread_columns(x, use.weight_columns, fan_in)
 
     def _deltas_of(self, use: Use, deltas: dict[int, Tensor], fan_out: int) -> Tensor:
-        """``[M, rows, fan_out]`` the derivatives with respect to the products."""
+        """``[M, rows, fan_out]`` the derivatives with respect to what each row of the weight makes."""
         out = use.step.outputs[0]
         delta = deltas[id(out)]
-        if use.inputs is None:
-            for factor in (self._values.get(id(use.rows), use.rows), use.factor):
+        if use.weight_columns is None:  # z = x ⊙ w: the derivative with respect to w is δ ⊙ x
+            for factor in (self._values.get(id(use.inputs), use.inputs), use.factor):
                 if isinstance(factor, Tensor):
                     delta = delta * factor.detach().expand(out.shape).flatten(1, -2)
                 elif factor is not None:
                     delta = delta * factor
-        return _spread(use.sign * delta[..., use.columns], use.outputs, fan_out)
+        return _spread_columns(use.sign * delta[..., use.output_columns], use.weight_rows, fan_out)
 
 
-_EXPONENTS = 64
-"""Marks are powers of two, half of them below 1; they round nothing unless something leaves the range of floats."""
+def _is_multiple(first: Tensor, second: Tensor, powers: Tensor) -> bool:
+    """Whether every row of ``second`` is that of ``first`` times its power ``[rows]``, for both ``[M, rows, C]``.
 
-
-def _agree(plain: Tensor, marked: Tensor, marks: Tensor) -> bool:
-    """Whether every row of ``marked`` is its graph's mark times that of ``plain``, both ``[M, rows, C]``.
-
-    Sums may be taken in another order in each of the two passes, as on a GPU, so that they need not be equal to the
-    last bit. A row may differ by what is small beside it or beside the rows on the average: a coupling that is
-    overlooked so makes the norms wrong by such a share at the most.
+    Sums may be taken in another order in each of the two passes, as on a GPU, so that the last bits may differ. A row
+    may differ by √ε of its own size, or of the mean size of the rows: a coupling that is overlooked for this makes the
+    norms wrong by about such a share at the most.
     """
-    dtype = torch.finfo(plain.dtype)
-    ordinary = plain.abs() < dtype.max * 2.0**-_EXPONENTS
-    plain, marked = (torch.where(ordinary, values, 0.0) for values in (plain, marked))
-    size = plain.abs().double().sum(-1)
-    difference = (marked / marks[:, None] - plain).abs().double().sum(-1)
-    smallest = dtype.tiny * 2.0 ** (_EXPONENTS // 2)  # below it even powers of two round
-    allowed = dtype.eps**0.5 * (size + size.mean(1, keepdim=True)) + plain.shape[2] * smallest
+    dtype = torch.finfo(first.dtype)
+    # Values that a power could bring out of the range of floats, NaN and infinities say nothing of a coupling.
+    in_range = first.abs() < dtype.max * 2.0**-MAX_GRAPHS
+    first, second = (torch.where(in_range, values, 0.0) for values in (first, second))
+    size = first.abs().double().sum(-1)
+    difference = (second / powers[:, None] - first).abs().double().sum(-1)
+    smallest = dtype.tiny * 2.0 ** (MAX_GRAPHS // 2)  # below it even powers of two round
+    allowed = dtype.eps**0.5 * (size + size.mean(1, keepdim=True)) + first.shape[2] * smallest
     return bool((difference <= allowed).all())
 
 
-def _padded(labels: Tensor, count: int) -> Tensor:
-    """``[G, most]`` row numbers by label, with one more than the last for nothing."""
-    order = labels.argsort(stable=True)
-    sizes = torch.bincount(labels[order], minlength=count)
-    first = sizes.cumsum(0) - sizes
-    found = torch.full((count, max(int(sizes.max()), 1)), len(labels), device=labels.device)
-    found[labels[order], torch.arange(len(order), device=labels.device) - first[labels[order]]] = order
-    return found
+def _row_table(graphs: Tensor, num_graphs: int) -> Tensor:
+    """``[G, n]`` the row numbers of each graph, from the graph of each row ``[rows]``.
+
+    n is the largest number of rows of a graph; graphs with fewer are filled up with the number ``rows``, one more than
+    the last row has.
+    """
+    order = graphs.argsort(stable=True)
+    counts = torch.bincount(graphs[order], minlength=num_graphs)
+    first = counts.cumsum(0) - counts
+    table = torch.full((num_graphs, max(int(counts.max()), 1)), len(graphs), device=graphs.device)
+    table[graphs[order], torch.arange(len(order), device=graphs.device) - first[graphs[order]]] = order
+    return table
 
 
-def _by_graph(rows: Tensor, places: Tensor) -> Tensor:
-    """``[M, R, F]`` to ``[M, G, most, F]``."""
-    padded = torch.nn.functional.pad(rows, (0, 0, 0, 1))
-    return padded.index_select(1, places.flatten()).unflatten(1, places.shape)
+def _gather_rows(values: Tensor, row_table: Tensor) -> Tensor:
+    """``[M, G, n, F]`` the rows of each graph, from ``[M, rows, F]``; 0 where a graph has fewer than n."""
+    padded = torch.nn.functional.pad(values, (0, 0, 0, 1))
+    return padded.index_select(1, row_table.flatten()).unflatten(1, row_table.shape)
 
 
-def _spread(values: Tensor, to: Tensor, size: int) -> Tensor:
-    """``[M, R, K]`` at its places of ``[M, R, size]``, the others 0."""
-    if len(to) == size and torch.equal(to, torch.arange(size, device=to.device)):
+def _spread_columns(values: Tensor, places: Tensor, size: int) -> Tensor:
+    """``[M, rows, size]`` with column k of ``values [M, rows, K]`` at the place ``places[k]``, and 0 elsewhere."""
+    if len(places) == size and torch.equal(places, torch.arange(size, device=places.device)):
         return values
-    return values.new_zeros(*values.shape[:2], size).index_add(2, to, values)
+    return values.new_zeros(*values.shape[:2], size).index_add(2, places, values)

@@ -1,4 +1,10 @@
-"""What a function of one tensor does, operation by operation, at one point."""
+"""A tape: the operations by which a function computes its value at one point, in the order in which they run.
+
+Two calculations go over the same tape: second-order Taylor coefficients along a direction
+(:mod:`ensemble_mtl.curvature.forms.jets`), and the gradients of single graphs
+(:mod:`ensemble_mtl.curvature.forms.gradient_norms`). Operations are those of torch's ATen library, into which every
+function of torch is resolved.
+"""
 
 from __future__ import annotations
 
@@ -19,40 +25,42 @@ class Step:
     """One operation whose inputs depend on the point.
 
     Attributes:
-        function: of torch's ATen library.
-        args: as it was given them.
-        kwargs: likewise.
-        outputs: what it returned.
-        finished: ids of tensors that no later step reads.
-        derivatives: of an elementwise function; kept between passes.
+        function: the operation, such as ``aten.bmm.default``.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        outputs: the tensors that it returned.
+        last_used: ids of the tensors that no later step reads. What a pass keeps for them is dropped after this step.
+        derivatives: f′ and f″ (None for 0) at the input of an elementwise function f; they depend on the point alone,
+            so they are computed once. None for every other operation.
     """
 
     function: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: list[Tensor]
-    finished: list[int] = field(default_factory=list)
+    last_used: list[int] = field(default_factory=list)
     derivatives: tuple[Tensor, Tensor | None] | None = None
 
     @cached_property
     def name(self) -> str:
-        """E.g. ``bmm.default``, of torch's ATen library."""
+        """Name of the operation and of its overload in torch's ATen library, such as ``bmm.default``."""
         return str(self.function).removeprefix("aten.")
 
     @cached_property
     def inputs(self) -> list[Tensor]:
-        """Tensors among the arguments."""
+        """All tensors among the arguments, also those in lists."""
         return list(_tensors((*self.args, *self.kwargs.values())))
 
 
 class Tape(TorchDispatchMode):
-    """The steps that lead from ``point`` to ``function(point)``; values that do not depend on it are constants.
+    """The steps that lead from ``point`` to ``function(point)``; values that do not depend on the point are constants.
 
-    It holds every tensor on the way that depends on the point, so that ids name them; their values can be forgotten.
+    Tensors are known by their ids. The tape therefore holds every tensor on the way that depends on the point, so that
+    no id is given to a second tensor; the memory of their values can be freed (:meth:`forget`).
 
     Args:
-        function: its control flow may depend on values, which are those at the point.
-        point: a tensor, which nobody may change as long as the tape is in use.
+        function: a function of one tensor. Its control flow may depend on values, which are those at the point.
+        point: a tensor, which must not be changed as long as the tape is in use.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], point: Tensor) -> None:
@@ -63,31 +71,37 @@ class Tape(TorchDispatchMode):
         self._forgotten: set[int] = set()
         with torch.no_grad(), self:
             self.value = function(self.point)
-        self.steps = _reaching(self.steps, self.value)
+        self.steps = _steps_that_reach(self.steps, self.value)
+        # Later steps overwrite earlier ones here, so that each tensor ends up with the last step that touches it.
         last = {id(tensor): step for step in self.steps for tensor in [*step.inputs, *step.outputs]}
         last.pop(id(self.value), None)
-        for name, step in last.items():
-            step.finished.append(name)
+        for key, step in last.items():
+            step.last_used.append(key)
 
-    def forget(self, read: Iterable[Tensor]) -> None:
-        """Let go of the values, not the names and shapes, of tensors on the way, but for those that are ``read``."""
-        kept = {_memory(tensor) for tensor in [self.point, self.value, *read]}
+    def forget(self, needed: Iterable[Tensor]) -> None:
+        """Free the values of the tensors on the way; their ids and shapes stay.
+
+        Args:
+            needed: the tensors whose values stay. A view of one of them, or a tensor of which one is a view, stays too.
+        """
+        needed_memory = {_memory(tensor) for tensor in [self.point, self.value, *needed]}
         for out in (out for step in self.steps for out in step.outputs):
-            if _memory(out) not in kept and out.is_floating_point():
+            if _memory(out) not in needed_memory and out.is_floating_point():
                 self._forgotten.add(id(out))
         for out in (out for step in self.steps for out in step.outputs):
             if id(out) in self._forgotten:
+                # One NaN, expanded: the shape stays, and whoever reads the value after all will see it.
                 out.data = torch.full((), math.nan, dtype=out.dtype, device=out.device).expand(out.shape)
 
-    def replay(self, constants: Container[int], kept: Container[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        """Do it again, now with gradients.
+    def replay(self, constants: Container[int], returned: Container[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Run all steps once more, now so that the value can be differentiated with respect to intermediate tensors.
 
         Args:
-            constants: ids of tensors that are left as they are.
-            kept: ids of those that are returned.
+            constants: ids of tensors that are not computed anew, unless their values are forgotten.
+            returned: ids of the intermediate tensors with respect to which the value will be differentiated.
 
         Returns:
-            the value, and by their ids the tensors that are kept; the value can be differentiated by them.
+            the value, and the intermediate tensors that were asked for, by their ids.
         """
         values: dict[int, Tensor] = {}
         with torch.enable_grad():
@@ -95,36 +109,36 @@ class Tape(TorchDispatchMode):
                 if all(id(out) in constants and id(out) not in self._forgotten for out in step.outputs):
                     continue
                 args, kwargs = tree_map(lambda leaf: values.get(id(leaf), leaf), (step.args, step.kwargs))
-                found = _tensors([step.function(*args, **kwargs)])
-                for out, again in zip(step.outputs, found, strict=True):
-                    if id(out) in kept and not again.requires_grad:
-                        again.requires_grad_()
-                    values[id(out)] = again
-                for name in step.finished:
-                    if name not in kept:
-                        values.pop(name, None)
-        return values[id(self.value)], {name: values[name] for name in values if name in kept}
+                outputs = _tensors([step.function(*args, **kwargs)])
+                for recorded, replayed in zip(step.outputs, outputs, strict=True):
+                    if id(recorded) in returned and not replayed.requires_grad:
+                        replayed.requires_grad_()
+                    values[id(recorded)] = replayed
+                for key in step.last_used:
+                    if key not in returned:
+                        values.pop(key, None)
+        return values[id(self.value)], {key: value for key, value in values.items() if key in returned}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Torch asks; otherwise it loads its compiler, for seconds, only to keep it away from here."""
+        """Return False: to skip its compiler here, torch would first import it, which takes seconds."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Note the operation and do it."""
+        """Run the operation, and record it if its result depends on the point."""
         kwargs = kwargs or {}
-        found = func(*args, **kwargs)
-        step = Step(func, args, kwargs, list(_tensors([found])))
-        # What is detached on purpose is a constant, and so is an index or a mask, which moves by jumps only.
-        moves = step.name != "detach.default" and any(out.is_floating_point() for out in step.outputs)
-        if moves and any(id(tensor) in self._dependent for tensor in step.inputs):
+        result = func(*args, **kwargs)
+        step = Step(func, args, kwargs, list(_tensors([result])))
+        # Detached values are constants on purpose. Indices and masks are constants, too, since they change in jumps.
+        varies = step.name != "detach.default" and any(out.is_floating_point() for out in step.outputs)
+        if varies and any(id(tensor) in self._dependent for tensor in step.inputs):
             self.steps.append(step)
             self._dependent.update(map(id, step.outputs))
-        return found
+        return result
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """Tensors among the values, and in the lists and tuples among them."""
+    """All tensors among the values, and in the lists and tuples among them."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -132,18 +146,20 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def _reaching(steps: list[Step], value: Tensor) -> list[Step]:
-    """The steps whose outputs the value is made of.
+def _steps_that_reach(steps: list[Step], value: Tensor) -> list[Step]:
+    """The steps on which the value depends, in their order.
 
-    A step that writes into a tensor stays, since a view of it, or what it is a view of, may be read by others.
+    A step that writes into a tensor stays in any case: a view of that tensor, or the tensor of which it is a view, may
+    be read by other steps.
     """
-    needed, found = {id(value)}, []
+    needed, reaching = {id(value)}, []
     for step in reversed(steps):
         if step.function._schema.is_mutable or any(id(out) in needed for out in step.outputs):
             needed.update(map(id, step.inputs))
-            found.append(step)
-    return found[::-1]
+            reaching.append(step)
+    return reaching[::-1]
 
 
 def _memory(tensor: Tensor) -> int:
+    """Address of the memory that a tensor shares with all its views."""
     return tensor.untyped_storage().data_ptr()

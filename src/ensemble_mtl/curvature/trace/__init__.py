@@ -1,1 +1,3 @@
 """Estimators of the trace, one file each."""
+
+NOT_EXTENSIONS = frozenset({"stopping"})

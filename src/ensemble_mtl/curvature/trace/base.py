@@ -1,24 +1,14 @@
-"""What every estimator of the trace offers.
+"""What every estimator of the trace offers, and the control variates that they have in common.
 
-* ``Options(registry.Options)``;
-* ``control(options, krylov, vectors) -> Control`` — what one task's Lanczos run, which the spectral
-  density has made anyway, tells of its trace and of the form vᵀAv of each vector that it looks at;
-* ``estimate(options, vectors, most, forms, controls, norms) -> Trace`` — of all tasks at once, since
-  one pass can give the forms of all. At most all of the ``most`` vectors, which are made when they are taken.
-
-All members and tasks meet the same vectors, so that their estimates are paired. How many of them
-a member uses is its own matter, and must not depend on the stack.
+All members and tasks meet the same vectors, so that their estimates are paired. How many of them a member uses is its
+own matter, and must not depend on the stack.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field, NonNegativeFloat
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemble_mtl.config import registry
 from ensemble_mtl.core.lazy import lazy_import
@@ -27,32 +17,35 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ensemble_mtl.curvature.forms.quadratic import Forms
     from ensemble_mtl.curvature.lanczos import Tridiagonal
 else:
     torch = lazy_import("torch")
 
 
 @dataclass(frozen=True)
-class Control:
-    """tr A = ``known`` + E(vᵀAv − ``shares``) over random sign vectors.
+class ControlVariate:
+    """A part of each form vᵀAv whose expectation is exact: tr A = ``expectation`` + E(vᵀAv − ``values``).
+
+    The expectation is over random sign vectors v.
 
     Attributes:
-        known: ``[M]`` float64.
-        shares: ``[M, n]`` for each of the first n vectors, float64; n may be 0 where nothing is known.
+        expectation: ``[M]`` float64.
+        values: ``[M, n]`` for each of the first n vectors, float64; n is 0 where there is no control variate.
     """
 
-    known: Tensor
-    shares: Tensor
+    expectation: Tensor
+    values: Tensor
 
     @classmethod
-    def nothing(cls, krylov: Tridiagonal) -> Control:
-        """Is known."""
+    def none(cls, krylov: Tridiagonal) -> ControlVariate:
+        """No control variate, for the members of ``krylov``."""
         return cls(torch.zeros_like(krylov.alpha[:, 0]), krylov.alpha.new_zeros(len(krylov.alpha), 0))
 
 
 @dataclass(frozen=True)
-class Trace:
-    """Estimates of T tasks and M members, each by its own number of samples.
+class TraceEstimate:
+    """Traces of T tasks and M members, each estimated by its own number of samples.
 
     Attributes:
         value: ``[T, M]`` float64.
@@ -76,92 +69,46 @@ class Trace:
         }
 
 
-def spread(samples: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation (ddof 1; infinite for one sample), rounded once whatever their number."""
-    count = len(samples)
-    if not all(map(math.isfinite, samples)):
-        return math.nan, math.nan
-    mean = math.fsum(samples) / count
-    if count < 2:
-        return mean, math.inf
-    return mean, math.sqrt(math.fsum((x - mean) ** 2 for x in samples) / (count - 1))
+class TraceEstimator(Protocol):
+    """A module with one estimator; its options come from ``probes.trace``."""
+
+    Options: type[registry.Options]
+
+    def control_variate(self, options: Any, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> ControlVariate:
+        """What one task's Lanczos run, which the spectral density has made anyway, says of its trace.
+
+        Left out, nothing is taken from it.
+
+        Args:
+            options: the module's ``Options``.
+            krylov: the run.
+            vectors: ``[1, P]`` each, those that ``estimate`` is given; they are made as they are taken.
+        """
+
+    def estimate(
+        self,
+        options: Any,
+        vectors: Iterable[Tensor],
+        max_samples: int,
+        forms: Forms,
+        controls: Sequence[ControlVariate],
+        norms: Tensor,
+    ) -> TraceEstimate:
+        """The traces of all tasks at once, since one pass can give the forms of all.
+
+        Args:
+            options: the module's ``Options``.
+            vectors: random signs ``[1, P]`` each, made as they are taken.
+            max_samples: number of ``vectors``, of which fewer may be used.
+            forms: gives vᵀHv of every task and member.
+            controls: of each task, as made by ``control_variate``.
+            norms: ``[T, M]`` ‖H‖_F.
+        """
 
 
-class Stopping(registry.Options):
-    """Stops when the standard error is below ``max(relative_error |tr|, norm_error ‖H‖_F)``.
-
-    ``probes.trace_samples`` is then the largest number of samples.
-
-    Attributes:
-        relative_error: as a share of the trace.
-        norm_error: as a share of the Frobenius norm, which decides where the trace is nearly zero.
-        pilot: samples from which the number of all samples follows.
-    """
-
-    relative_error: NonNegativeFloat = 0.02
-    norm_error: NonNegativeFloat = 0.002
-    pilot: Annotated[int, Field(ge=2)] = 20
+def control_variate(options: Any, krylov: Tridiagonal, vectors: Iterable[Tensor]) -> ControlVariate:
+    """Nothing is taken from the Lanczos run."""
+    return ControlVariate.none(krylov)
 
 
-def two_stages(
-    samples: Iterable[Tensor],
-    known: Tensor,
-    most: int,
-    options: Stopping,
-    norms: Tensor,
-    spent: int = 0,
-) -> Trace:
-    """``known`` plus the mean of as many samples as are needed, in two stages after Stein (1945).
-
-    The pilot's deviation decides how many samples are taken and gives the standard error of
-    all of them, with the pilot's degrees of freedom. An error taken from samples whose number
-    was decided by their own error would be too small; but where outliers are left, forms are
-    skewed, and a pilot may have met none. So where the pilot is a quarter of all or less, or
-    where no error is asked for, all of them give it. Source: doi:10.1214/aoms/1177731088.
-
-    Args:
-        samples: each ``[T, M]``, float64, made when it is taken.
-        known: ``[T, M]`` the trace without the samples' expectation.
-        most: samples at most.
-        options: when the standard error is small enough, and how many samples are the pilot.
-        norms: ``[T, M]`` ‖H‖_F.
-        spent: forms that were evaluated before.
-    """
-    pilot = min(options.pilot, most)
-    taken: list[list[list[float]]] = []
-    places = list(itertools.product(range(known.shape[0]), range(known.shape[1])))
-    counts = torch.full(known.shape, most)
-    for sample in samples:
-        taken.append(sample.tolist())
-        if len(taken) == pilot:
-            counts = needed(taken, known, options, norms, most)
-        if len(taken) >= pilot and len(taken) >= int(counts.max()):
-            break
-    value, sem, degrees = torch.empty_like(known), torch.empty_like(known), torch.empty_like(counts)
-    decided = options.relative_error > 0 or options.norm_error > 0
-    for t, m in places:
-        own = [one[t][m] for one in taken[: int(counts[t, m])]]
-        value[t, m] = float(known[t, m]) + spread(own)[0]
-        known_by = own if len(own) >= 4 * pilot or not decided else own[:pilot]
-        sem[t, m], degrees[t, m] = spread(known_by)[1] / math.sqrt(len(own)), len(known_by) - 1
-    return Trace(value, sem, degrees, counts + spent)
-
-
-def needed(pilot: list[list[list[float]]], known: Tensor, options: Stopping, norms: Tensor, most: int) -> Tensor:
-    """``[T, M]`` samples after which the standard error is as small as asked, at least those of the pilot.
-
-    Args:
-        pilot: its samples, ``[T][M]`` each.
-        known: see :func:`two_stages`.
-        options: likewise.
-        norms: likewise.
-        most: likewise.
-    """
-    counts = torch.full(known.shape, len(pilot))
-    for t, m in itertools.product(range(known.shape[0]), range(known.shape[1])):
-        mean, deviation = spread([one[t][m] for one in pilot])
-        trace = float(known[t, m]) + mean
-        wanted = max(options.relative_error * abs(trace), options.norm_error * float(norms[t, m]))
-        if math.isfinite(deviation) and deviation > wanted * math.sqrt(len(pilot)):
-            counts[t, m] = most if wanted == 0 else min(most, math.ceil((deviation / wanted) ** 2))
-    return counts
+FAMILY = registry.Family[TraceEstimator]("curvature.trace", TraceEstimator, control_variate=control_variate)

@@ -1,8 +1,11 @@
 """One LSMS-3 text file (``info_evec_out``): parsed fast, or refused with line and column.
 
-Line 1 holds the total energy, the band energy and the Fermi energy in Ry. Each further
+Line 1 contains the total energy, the band energy and the Fermi energy in Ry. Each further
 line is one atom: Z, site index, x, y, z in bohr, electrons on the site, magnetic moment in
 Bohr magnetons, and more columns that are not used. Lines and columns count from 1.
+
+Nearly all files are flawless. So a file is first parsed quickly without regard to messages, and
+only one that fails is parsed again, line by line, to say what is wrong where.
 """
 
 from __future__ import annotations
@@ -21,17 +24,19 @@ HEADER = ("total energy", "band energy", "Fermi energy")
 MAX_PROTON_NUMBER = 118
 NEUTRALITY_PER_ATOM = 1e-3
 """Electrons per atom by which a cell's charge may differ from neutrality."""
-_SHOWN = 24
+_SHOWN_CHARACTERS = 24
+"""So much of a malformed number is shown in a message."""
 
 Tokens = list[list[bytes]]
+"""The words of each line."""
 
 
 class Parsed(NamedTuple):
-    """Numbers of one file.
+    """The numbers of one file.
 
     Attributes:
-        energies: ``[3]`` total, band and Fermi energy in Ry; NaN where absent.
-        atoms: ``[n, 7]``, the columns of :data:`COLUMNS`; lengths in bohr.
+        energies: ``[3]`` total, band and Fermi energy in Ry; NaN where the file has none.
+        atoms: ``[n, 7]``, one row per atom with the columns of :data:`COLUMNS`; lengths are in bohr.
     """
 
     energies: FloatArray
@@ -39,7 +44,12 @@ class Parsed(NamedTuple):
 
 
 class Malformed(Exception):  # noqa: N818 - the caller decides whether it is an error
-    """What is wrong with a file, and in which line if one is at fault."""
+    """A file cannot be used.
+
+    Attributes:
+        reason: what is wrong.
+        line: the number of the line that is at fault, from 1, or None if no single line is.
+    """
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -47,19 +57,19 @@ class Malformed(Exception):  # noqa: N818 - the caller decides whether it is an 
         self.line = line
 
     def where(self, file: str) -> str:
-        """``file:line: reason``."""
+        """Return ``file:line: reason``, where ``file`` is the file's name."""
         return f"{file}: {self.reason}" if self.line is None else f"{file}:{self.line}: {self.reason}"
 
 
 def parse(content: bytes, atoms_per_cell: int | None) -> Parsed:
-    """The numbers of a file.
+    """Return the numbers of a file.
 
     Args:
-        content: the file.
-        atoms_per_cell: number of atoms it has to have, or None.
+        content: content of the file.
+        atoms_per_cell: number of atoms it must have, or None if any will do.
 
     Raises:
-        Malformed: with the line, the column, what was found and what was expected.
+        Malformed: the message says the line and the column, what is there, and what was expected.
     """
     lines = content.splitlines()
     while lines and not lines[-1].strip():
@@ -73,33 +83,35 @@ def parse(content: bytes, atoms_per_cell: int | None) -> Parsed:
 
 
 def of_one_size(outcomes: Sequence[Parsed | Malformed]) -> list[Parsed | Malformed]:
-    """The same, but files whose atom number is not the set's most common one are malformed.
+    """Return ``outcomes`` with files of another size than the most common one as malformed.
 
-    A file cut between two lines is flawless on its own, and neutral if it is of a pure
-    element; as a reference it would shift every mixing enthalpy.
+    The size is the number of atoms. A file that was cut off between two lines is flawless by itself, and even neutral
+    if it is of a pure element; as a reference energy it would shift every mixing enthalpy.
     """
     sizes = Counter(len(outcome.atoms) for outcome in outcomes if isinstance(outcome, Parsed))
-    # a cut file has fewer atoms, so the larger number counts where two are equally common
-    common = max(sizes, key=lambda size: (sizes[size], size), default=0)
-    share = f"{sizes[common]} of {sizes.total()} files"
+    # a file that was cut off has fewer atoms, so of two sizes that are equally common the larger one is right
+    common_size = max(sizes, key=lambda size: (sizes[size], size), default=0)
+    share = f"{sizes[common_size]} of {sizes.total()} files"
     return [
-        _odd_size(len(outcome.atoms), common, share)
-        if isinstance(outcome, Parsed) and len(outcome.atoms) != common
+        _odd_size(len(outcome.atoms), common_size, share)
+        if isinstance(outcome, Parsed) and len(outcome.atoms) != common_size
         else outcome
         for outcome in outcomes
     ]
 
 
-def _odd_size(num_atoms: int, common: int, share: str) -> Malformed:
+def _odd_size(num_atoms: int, common_size: int, share: str) -> Malformed:
+    """Return the fault of a file with ``num_atoms`` atoms, where the ``share`` of files has ``common_size``."""
     return Malformed(
-        f"got {num_atoms} atoms, expected {common} as in {share}; the file may be truncated; give the right number as "
-        "data.atoms_per_cell, or set data.mixed_cells: true if the cells of this set differ in size",
-        num_atoms + 2,
+        f"got {num_atoms} atoms, expected {common_size} as in {share}; the file may be truncated; give the right "
+        "number as data.atoms_per_cell, or set data.mixed_cells: true if the cells of this set differ in size",
+        num_atoms + 2,  # the first line that is missing: one line of energies comes before the atoms
     )
 
 
 def _fast(content: bytes, rows: Tokens) -> Parsed | None:
-    """The numbers if the file is flawless, else None: then the careful way says why."""
+    """Return the numbers if the file is flawless, else None; :func:`_careful` then says what is wrong."""
+    # Python reads 1_000 as a number, which here is a typing error
     if len(rows) < 2 or b"_" in content or not rows[0] or len({*map(len, rows[1:])}) != 1:
         return None
     num_columns = len(COLUMNS)
@@ -119,6 +131,7 @@ def _fast(content: bytes, rows: Tokens) -> Parsed | None:
 
 
 def _careful(rows: Tokens) -> Parsed:
+    """Return the numbers, or raise Malformed with the first fault."""
     if not rows:
         raise Malformed("empty file, expected energies and one line per atom; copy it again from its source")
     if not rows[0]:
@@ -137,16 +150,29 @@ def _careful(rows: Tokens) -> Parsed:
 
 
 def _atom(row: list[bytes], line: int) -> list[float]:
+    """Return the numbers of an atom from the words of its line; ``line`` is the line's number, from 1."""
     values = [_number(token, line, k, COLUMNS) for k, token in enumerate(row[: len(COLUMNS)])]
     z, site = values[0], values[1]
     if z != round(z) or not 1 <= z <= MAX_PROTON_NUMBER:
         raise Malformed(f"column 1 (proton number): got {z:g}, expected an integer of 1 to {MAX_PROTON_NUMBER}", line)
+    # atoms are numbered from 0, and the first one is in line 2
     if site != line - 2:
         raise Malformed(f"column 2 (site index): got {site:g}, expected {line - 2}; is a line missing?", line)
     return values
 
 
 def _number(token: bytes, line: int, column: int, names: tuple[str, ...]) -> float:
+    """Return the number in a column.
+
+    Args:
+        token: the word.
+        line: number of the line, from 1, for the message.
+        column: number of the column, from 0.
+        names: names of the first columns.
+
+    Raises:
+        Malformed: the word is not a finite number.
+    """
     try:
         value = math.nan if b"_" in token else float(token)
     except ValueError:
@@ -154,16 +180,18 @@ def _number(token: bytes, line: int, column: int, names: tuple[str, ...]) -> flo
     if math.isfinite(value):
         return value
     text = token.decode("utf-8", "replace")
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
     name = f" ({names[column]})" if column < len(names) else ""
     raise Malformed(f"column {column + 1}{name}: got {shown!r}, expected a finite number", line)
 
 
 def _energies(header: list[float]) -> FloatArray:
+    """Return total, band and Fermi energy from the numbers of line 1, NaN for those that are not there."""
     return np.array([*header, math.nan, math.nan][: len(HEADER)])
 
 
 def _check_whole(parsed: Parsed, atoms_per_cell: int | None) -> None:
+    """Raise Malformed unless the file has the right number of atoms and is neutral, as a whole cell is."""
     num_atoms = len(parsed.atoms)
     if atoms_per_cell is not None and num_atoms != atoms_per_cell:
         raise Malformed(

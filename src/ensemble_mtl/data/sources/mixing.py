@@ -1,4 +1,4 @@
-"""Mixing enthalpy from total energies and the energies of the pure elements."""
+"""Mixing enthalpy: the total energy without the energies of the pure elements."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ensemble_mtl.data.graph import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Reference:
-    """Energy of a pure element.
+    """The energy of a pure element to which mixing enthalpies refer.
 
     Attributes:
-        energy: of the whole reference cell, in Ry.
-        num_atoms: of that cell.
-        note: where it comes from, for the report.
+        energy: energy of the whole reference cell, in Ry.
+        num_atoms: number of atoms in that cell.
+        note: where the energy comes from, for the report.
     """
 
     energy: float
@@ -28,21 +28,23 @@ class Reference:
 
 
 def mixing_enthalpy(
-    names: Sequence[str], energies: FloatArray, atomic_numbers: list[IntArray], given: Mapping[str, float]
+    names: Sequence[str], energies: FloatArray, atomic_numbers: list[IntArray], configured: Mapping[str, float]
 ) -> tuple[FloatArray, list[str]]:
-    """``ΔH = E - Σ_e n_e E_ref(e) / N_ref(e)`` of each configuration.
+    """Return the mixing enthalpy ``ΔH = E - Σ_e n_e E_ref(e) / N_ref(e)`` of each configuration.
 
-    The references are the set's own pure configurations unless ``given`` has the element;
-    the pure configurations themselves then come out as exactly zero. (Lupo Pasini 2022, §3.)
+    The sum is over the elements e, n_e is the number of their atoms in the configuration, and E_ref and N_ref are
+    energy and number of atoms of the reference (Lupo Pasini 2022, §3). The reference of an element is the pure
+    configuration with the lowest energy per atom, unless ``configured`` has the element. The mixing enthalpy of a pure
+    configuration that serves as reference is then exactly zero.
 
     Args:
-        names: ``[G]``, for the notes.
+        names: ``[G]`` names of the configurations, for the notes.
         energies: ``[G]`` total energies in Ry.
-        atomic_numbers: proton numbers of each configuration.
-        given: symbol -> reference energy in Ry per atom.
+        atomic_numbers: ``[n]`` proton numbers of each of the G configurations.
+        configured: symbol -> reference energy in Ry per atom.
 
     Returns:
-        ``[G]`` in Ry per configuration, and a note for each reference.
+        ``[G]`` mixing enthalpies in Ry per configuration, and a note for each reference.
 
     Raises:
         DataError: an element has no reference.
@@ -55,32 +57,51 @@ def mixing_enthalpy(
     enthalpy, notes = energies.copy(), []
     for column, z in enumerate(elements):
         symbol = SYMBOLS[z - 1]
-        if symbol in given:
-            found = Reference(given[symbol], 1, "as configured")
+        if symbol in configured:
+            reference = Reference(configured[symbol], 1, "as configured")
         else:
-            found = _lowest(names, energies, sizes, np.flatnonzero(counts[:, column] == sizes), symbol)
-        # the ratio is exactly 1 for the reference cell itself; energy per atom would not be
-        enthalpy -= counts[:, column] / found.num_atoms * found.energy
-        notes.append(f"reference energy of {symbol}: {found.energy / found.num_atoms:.10f} Ry/atom, {found.note}")
+            pure = np.flatnonzero(counts[:, column] == sizes)
+            reference = _lowest_pure(names, energies, sizes, pure, symbol)
+        # For the reference cell itself the ratio of atoms is exactly 1, so its enthalpy is exactly 0. Number of atoms
+        # times energy per atom would be rounded.
+        enthalpy -= counts[:, column] / reference.num_atoms * reference.energy
+        energy_per_atom = reference.energy / reference.num_atoms
+        notes.append(f"reference energy of {symbol}: {energy_per_atom:.10f} Ry/atom, {reference.note}")
     return enthalpy, notes
 
 
-def _lowest(names: Sequence[str], energies: FloatArray, sizes: IntArray, pure: IntArray, symbol: str) -> Reference:
+def _lowest_pure(names: Sequence[str], energies: FloatArray, sizes: IntArray, pure: IntArray, symbol: str) -> Reference:
+    """Return the reference from the pure configuration of the lowest energy per atom.
+
+    Args:
+        names: ``[G]`` names of all configurations.
+        energies: ``[G]`` total energies in Ry.
+        sizes: ``[G]`` numbers of atoms.
+        pure: indices of the pure configurations of the element.
+        symbol: the element's symbol, for the message.
+
+    Raises:
+        DataError: there is no pure configuration.
+    """
     if not len(pure):
         raise DataError(
-            f"mixing enthalpy: no configuration of pure {symbol} among the {len(sizes)} read, and no reference given; "
-            f"add one, or set data.references: {{{symbol}: <energy in Ry per atom>}}"
+            f"mixing enthalpy: there is no configuration of pure {symbol} among the {len(sizes)} that were read, and "
+            f"no reference energy; add a configuration, or set data.references: {{{symbol}: <energy in Ry per atom>}}"
         )
-    best = int(pure[np.argmin(energies[pure] / sizes[pure])])
-    several = f", the lowest of {len(pure)} pure configurations" if len(pure) > 1 else ""
-    return Reference(float(energies[best]), int(sizes[best]), f"from {names[best]}{several}")
+    lowest = int(pure[np.argmin(energies[pure] / sizes[pure])])
+    choice = f", the lowest of {len(pure)} pure configurations" if len(pure) > 1 else ""
+    return Reference(float(energies[lowest]), int(sizes[lowest]), f"from {names[lowest]}{choice}")
 
 
-def check_symbols(given: Mapping[str, float]) -> Mapping[str, float]:
-    """Refuse keys that are no chemical symbols (ValueError)."""
-    for symbol, energy in given.items():
+def check_symbols(references: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the configured ``references`` (symbol -> Ry per atom) if they are valid.
+
+    Raises:
+        ValueError: a key is not a chemical symbol, or an energy is not finite.
+    """
+    for symbol, energy in references.items():
         if symbol not in PROTON_NUMBERS:
             raise ValueError(f"got {symbol!r}, expected a chemical symbol such as Fe")
         if not np.isfinite(energy):
             raise ValueError(f"{symbol}: got {energy}, expected a finite energy in Ry per atom")
-    return given
+    return references

@@ -1,6 +1,6 @@
 """One SMILES text to atoms and bonds, by RDKit.
 
-Charges, isotopes and stereochemistry are not part of the graph. Atoms stand in RDKit's
+Charges, isotopes and stereochemistry are not part of the graph. Atoms are numbered in RDKit's
 canonical order, so that one molecule is the same graph however its SMILES is written.
 """
 
@@ -13,19 +13,20 @@ import numpy as np
 from ensemble_mtl.data.graph import IntArray
 
 KINDS = ("single", "double", "triple", "aromatic")
-"""Kinds of bonds in all but exotic molecules; those are named as RDKit does, in lower case."""
+"""Kinds of bonds in all but exotic molecules; further ones have the names that RDKit gives them, in lower case."""
 MAX_LENGTH = 2000
 """Characters of a SMILES text; on longer ones RDKit may take minutes, and its older releases overflow the stack."""
-_SHOWN = 60
+_SHOWN_CHARACTERS = 60
+"""So much of a malformed SMILES text is shown in a message."""
 
 
 class Molecule(NamedTuple):
-    """Atoms and bonds.
+    """Atoms and bonds of a molecule.
 
     Attributes:
         numbers: ``[n]`` int64, proton numbers.
-        edge_index: ``[2, E]`` int64, each bond in both directions.
-        kinds: E names.
+        edge_index: ``[2, E]`` int64, numbers of atoms from 0; each bond is listed in both directions.
+        kinds: kind of each of the E edges.
     """
 
     numbers: IntArray
@@ -34,12 +35,12 @@ class Molecule(NamedTuple):
 
 
 def parse(hydrogens: bool, smiles: str) -> Molecule | str:
-    """The molecule, or why it cannot be read.
+    """Return the molecule, or the reason why it cannot be read.
 
     Args:
         hydrogens: whether each hydrogen becomes an atom of its own; else those that RDKit can
             leave implicit are left out.
-        smiles: the text.
+        smiles: the SMILES text.
     """
     if not smiles:
         return "got nothing, expected a SMILES text"
@@ -55,6 +56,8 @@ def parse(hydrogens: bool, smiles: str) -> Molecule | str:
             molecule = Chem.AddHs(molecule)
         if not molecule.GetNumAtoms():
             return f"got {_shown(smiles)}, which has no atoms"
+        # rank[a] is the place of RDKit's atom a in the canonical order. What the graph does not contain must not
+        # influence the order: two molecules that differ in it alone are the same graph.
         rank = Chem.CanonicalRankAtoms(
             molecule, breakTies=True, includeChirality=False, includeIsotopes=False, includeAtomMaps=False
         )
@@ -68,7 +71,11 @@ def parse(hydrogens: bool, smiles: str) -> Molecule | str:
 
 
 def _reason(smiles: str) -> str:
-    """What RDKit finds wrong with it."""
+    """Return why RDKit refuses the text, as a relative clause.
+
+    RDKit first parses the text, and then checks it by the rules of chemistry, such as valences and aromatic rings. Both
+    steps are done one after the other here to tell which of them fails.
+    """
     from rdkit import Chem
 
     molecule = Chem.MolFromSmiles(smiles, sanitize=False)
@@ -76,10 +83,10 @@ def _reason(smiles: str) -> str:
         return "which is not SMILES"
     try:
         Chem.SanitizeMol(molecule)
-    except ValueError as error:  # RDKit's own errors derive from it
+    except ValueError as error:  # RDKit's own errors are derived from it
         return f"which is no molecule ({' '.join(str(error).split())})"
     return "which RDKit cannot read"
 
 
 def _shown(smiles: str) -> str:
-    return repr(smiles if len(smiles) <= _SHOWN else f"{smiles[:_SHOWN]}…")
+    return repr(smiles if len(smiles) <= _SHOWN_CHARACTERS else f"{smiles[:_SHOWN_CHARACTERS]}…")

@@ -1,4 +1,4 @@
-"""Chosen columns of a CSV file, plain or gzipped, as text; conditions on rows."""
+"""Chosen columns of a CSV file, plain or gzipped, as text; and conditions that rows must fulfil."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from ensemble_mtl.config.registry import unknown
 from ensemble_mtl.core.errors import DataError
 
 MAX_LINE = 1 << 20
-"""Characters of a line; a longer one is no table's, and a small archive of it could fill the memory."""
+"""Most characters of a line. No table has longer ones, and a small compressed file of one could fill the memory."""
 _GZIP = b"\x1f\x8b"
-_SHOWN = 40
+"""The first bytes of a gzipped file."""
+_SHOWN_CHARACTERS = 40
+"""So much of a malformed field is shown in a message."""
 _CONDITION = re.compile(r"\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
@@ -33,16 +35,16 @@ class Row(NamedTuple):
     """A row with the right number of fields.
 
     Attributes:
-        line: of the file where it ends, from 1.
-        fields: those of the chosen columns, without blanks around them.
+        line: number of the line of the file where the row ends, from 1.
+        fields: fields of the chosen columns, without blanks around them.
     """
 
     line: int
     fields: list[str]
 
 
-class Table(NamedTuple):
-    """What was read.
+class CsvTable(NamedTuple):
+    """The chosen columns of a CSV file.
 
     Attributes:
         rows: in the file's order; blank lines are left out.
@@ -57,42 +59,45 @@ class Table(NamedTuple):
     unequal: list[str]
 
 
-def read(path: Path, chosen: Sequence[str]) -> Table:
-    """The columns ``chosen`` of a CSV file; the first line names all columns.
+def read(path: Path, chosen: Sequence[str]) -> CsvTable:
+    """Return the columns ``chosen`` of the CSV file ``path``, whose first line names all columns.
 
     Raises:
-        DataError: it cannot be read, is not such a table, or lacks a column.
+        DataError: the file cannot be read, is not a table in CSV, or lacks a column.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; correct data.path")
     try:
         with open(path, "rb") as file:
-            packed = file.read(len(_GZIP)) == _GZIP
+            is_gzipped = file.read(len(_GZIP)) == _GZIP
             file.seek(0)
-            opened = cast("IO[bytes]", gzip.open(file)) if packed else file  # noqa: SIM115 - closed below
+            content = cast("IO[bytes]", gzip.open(file)) if is_gzipped else file  # noqa: SIM115 - closed below
             # utf-8-sig: spreadsheets put a byte order mark before the first name
-            with opened as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+            with content as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
                 return _read(path.name, text, chosen)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged archive ({error}); copy it again from its source") from None
+        raise DataError(f"{path}: this is a damaged archive ({error}); copy it again from its source") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error.reason} at byte {error.start}); expected CSV") from None
+        raise DataError(
+            f"{path}: this is not a text file ({error.reason} at byte {error.start}), expected a table in CSV and "
+            "UTF-8; check data.path"
+        ) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise DataError(f"{path}: the file cannot be read ({error.strerror or error}); check data.path") from None
 
 
-def _read(name: str, text: io.TextIOWrapper, chosen: Sequence[str]) -> Table:
+def _read(name: str, text: io.TextIOWrapper, chosen: Sequence[str]) -> CsvTable:
     reader = csv.reader(_lines(name, text))
     try:
         header = [column.strip() for column in next(reader, [])]
         if not header:
-            raise DataError(f"{name}:1: empty, expected the names of the columns")
+            raise DataError(f"{name}:1: got an empty line, expected the names of the columns; add them")
         for column in chosen:
             if column not in header:
-                raise DataError(f"{name}:1: no such column: {unknown(column, list(dict.fromkeys(header)))}")
+                raise DataError(f"{name}:1: there is no such column: {unknown(column, list(dict.fromkeys(header)))}")
         counts = Counter(header)
         where = {column: [k for k, own in enumerate(header) if own == column] for column in chosen}
-        table = Table([], [], [column for column, count in counts.items() if count > 1], [])
+        table = CsvTable([], [], [column for column, count in counts.items() if count > 1], [])
         for fields in reader:
             if not fields:
                 continue
@@ -105,52 +110,61 @@ def _read(name: str, text: io.TextIOWrapper, chosen: Sequence[str]) -> Table:
                     table.unequal.append(column)
         return table
     except csv.Error as error:
-        raise DataError(f"{name}:{reader.line_num}: not CSV ({error}); expected fields separated by commas") from None
+        raise DataError(
+            f"{name}:{reader.line_num}: this is not CSV ({error}), expected fields separated by commas; correct it"
+        ) from None
 
 
 def _lines(name: str, text: io.TextIOWrapper) -> Iterator[str]:
-    line = 0
-    while content := text.readline(MAX_LINE):
-        line += 1
-        if len(content) == MAX_LINE:
-            raise DataError(f"{name}:{line}: longer than {MAX_LINE} characters; expected a table in CSV")
-        yield content
+    """Yield the lines of the file ``name``; DataError if one is too long."""
+    line_number = 0
+    while line := text.readline(MAX_LINE):
+        line_number += 1
+        if len(line) == MAX_LINE:
+            raise DataError(
+                f"{name}:{line_number}: the line is longer than {MAX_LINE} characters, expected a table in CSV; "
+                "check data.path"
+            )
+        yield line
 
 
 def number(text: str, missing: Sequence[str]) -> float:
-    """The number that ``text`` is, NaN if it is blank or one of ``missing``.
+    """Return the number that ``text`` represents, or NaN if it is blank or one of the texts in ``missing``.
 
     Raises:
-        ValueError: it is none; the message says what was expected.
+        ValueError: the text is not a finite number; the message says what was expected.
     """
     if not text or text in missing:
         return math.nan
     try:
-        value = math.nan if "_" in text else float(text)
+        value = math.nan if "_" in text else float(text)  # Python reads 1_0 as a number, which is a typing error here
     except ValueError:
         value = math.nan
     if math.isfinite(value):
         return value
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
     raise ValueError(
-        f"got {shown!r}, expected a finite number, or nothing if it is missing (data.missing lists other marks)"
+        f"got {shown!r}, expected a finite number, or nothing if it is missing (list other marks as data.missing)"
     )
 
 
 def condition(text: str) -> Condition:
-    """``>= 0``, or several comparisons as in ``> 0 and <= 1``; a missing value fulfils none.
+    """Return the function that tells whether a value fulfils the condition ``text``.
+
+    Args:
+        text: a comparison such as ``>= 0``, or several as in ``> 0 and <= 1``. A missing value fulfils no condition.
 
     Raises:
-        ValueError: it is no condition; the message says what was expected.
+        ValueError: the text is not a condition; the message says what was expected.
     """
     parts: list[tuple[Callable[[float, float], bool], float]] = []
     for part in text.split(" and "):
-        found = _CONDITION.fullmatch(part)
+        match = _CONDITION.fullmatch(part)
         try:
-            limit = float(found[2]) if found else math.nan
+            limit = float(match[2]) if match else math.nan
         except ValueError:
             limit = math.nan
-        if not found or not math.isfinite(limit):
+        if not match or not math.isfinite(limit):
             raise ValueError(f"got {text!r}, expected a comparison such as '>= 0', or several joined by 'and'")
-        parts.append((_COMPARISONS[found[1]], limit))
+        parts.append((_COMPARISONS[match[1]], limit))
     return lambda value: not math.isnan(value) and all(compare(value, limit) for compare, limit in parts)

@@ -1,4 +1,4 @@
-"""A split in which each chemical composition is split on its own (Lupo Pasini 2022, §3)."""
+"""A split that divides the graphs of each chemical composition by themselves (Lupo Pasini 2022, §3)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ class Options(SplitOptions):
 
 
 def split(store: GraphStore, options: Options, seed: int) -> Split:
-    """Parts with nearly the same shares of every composition.
+    """Return parts that contain nearly the same shares of every composition.
 
     A composition with a single configuration, or a single group, goes to train. All others
-    are divided in shares that make up for this, and what rounding takes of one of them the
-    next one gives back, so that the shares of the whole hold.
+    are divided in shares that make up for this. What rounding takes from a part in one
+    composition is given back in the next, so that the parts of all graphs have the wanted shares.
+
+    Args:
+        store: the data set.
+        options: shares and groups.
+        seed: determines the split; any integer.
 
     Raises:
         DataError: a part would be empty, or graphs cannot be grouped as asked.
@@ -34,21 +39,32 @@ def split(store: GraphStore, options: Options, seed: int) -> Split:
 
 
 def parts(store: GraphStore, options: Options, stream: np.random.Generator) -> IntArray:
-    """``[G]`` part (0 train, 1 val, 2 test) of each graph; val and test may be empty."""
+    """Return the part ``[G]`` of each graph (0 train, 1 val, 2 test); val and test may be empty.
+
+    Args:
+        store: the data set.
+        options: shares and groups.
+        stream: source of the random numbers.
+    """
     groups = dealing.group_of(store, options)
-    members = compositions(store).members()
-    divided = [own for own in members if len(np.unique(groups[own])) > 1]
-    num_alone = len(store) - sum(map(len, divided))
-    dealer = dealing.Dealer(_shares_of_others(options.fractions, len(store), num_alone), stream)
+    divisible = [graphs for graphs in compositions(store).members() if len(np.unique(groups[graphs])) > 1]
+    num_indivisible = len(store) - sum(map(len, divisible))
+    dealer = dealing.Dealer(_divisible_shares(options.fractions, len(store), num_indivisible), stream)
     part = np.full(len(store), dealing.TRAIN, dtype=np.int64)
-    for own in divided:
-        part[own] = dealer.deal(groups[own])
+    for graphs in divisible:
+        part[graphs] = dealer.deal(groups[graphs])
     return part
 
 
-def _shares_of_others(fractions: tuple[float, float, float], num: int, num_alone: int) -> FloatArray:
-    """Shares of those graphs that are divided, so that ``fractions`` hold with the ``num_alone`` in train."""
-    wanted = num * np.array(fractions)
-    wanted[dealing.TRAIN] = max(0.0, wanted[dealing.TRAIN] - num_alone)
-    shares: FloatArray = wanted / wanted.sum()
+def _divisible_shares(fractions: tuple[float, float, float], num_graphs: int, num_indivisible: int) -> FloatArray:
+    """Return the shares of the parts in the compositions that are divided, which make up for those that are not.
+
+    Args:
+        fractions: shares of the parts in all graphs.
+        num_graphs: number of all graphs.
+        num_indivisible: number of graphs in compositions that go to train as a whole.
+    """
+    sizes = num_graphs * np.array(fractions)
+    sizes[dealing.TRAIN] = max(0.0, sizes[dealing.TRAIN] - num_indivisible)
+    shares: FloatArray = sizes / sizes.sum()
     return shares

@@ -16,7 +16,12 @@ class Options(SplitOptions):
 
 
 def split(store: GraphStore, options: Options, seed: int) -> Split:
-    """Parts drawn at random from all graphs, whatever their composition.
+    """Return parts that are drawn at random from all graphs, whatever their composition.
+
+    Args:
+        store: the data set.
+        options: shares and groups.
+        seed: determines the split; any integer.
 
     Raises:
         DataError: a part would be empty, or graphs cannot be grouped as asked.

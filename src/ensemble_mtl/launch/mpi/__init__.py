@@ -1,4 +1,4 @@
-"""Ranks of an MPI job: ``mpiexec -n 4 python -m mpi4py -m ensemble_mtl run CONFIG --launcher mpi``.
+"""Ranks of an MPI job: ``mpiexec -n 4 python -P -m mpi4py -m ensemble_mtl run CONFIG --launcher mpi``.
 
 Rank 0, the lead, prepares the data, reads what is done, and gives shards to all ranks, itself
 included, as they become free. Only what it says counts: no other rank looks for work itself.
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ensemble_mtl.config import registry
-from ensemble_mtl.launch.base import Observe, Shard, StopFlag, on_stop_signal
-from ensemble_mtl.launch.mpi import world as _mpi_world
-from ensemble_mtl.launch.mpi.world import World
+from ensemble_mtl.core.events import Observe
+from ensemble_mtl.launch.base import Shard, StopFlag, on_stop_signal
+from ensemble_mtl.launch.mpi.world import World, join
 from ensemble_mtl.launch.started import SIZES, number_in
 from ensemble_mtl.study.directory import Study
 
@@ -43,15 +43,14 @@ def follow(study: Study, options: Options) -> bool:
         ConfigError: there is no MPI here, or the processes were not started by it.
     """
     global _world
-    _world = world = _mpi_world.join(study.config.train.device)
+    _world = world = join(study.config.train.device)
     if world.rank == 0:
         return False
     signalled = StopFlag()
-    with world.fatal():
-        with on_stop_signal(signalled.set):
-            from ensemble_mtl.launch.mpi.ranks import Follower  # loads torch, which sees the GPU chosen by now
+    with on_stop_signal(signalled.set), world.fatal():
+        from ensemble_mtl.launch.mpi.ranks import Follower  # loads torch, which sees the GPU chosen by now
 
-            Follower(world, signalled).serve()
+        Follower(world, signalled).serve()
         world.leave()
     return True
 
@@ -62,11 +61,11 @@ def launch(study: Study, shards: Sequence[Shard], options: Options, observe: Obs
     Returns:
         whether it came to its end; False if it was interrupted and everything checkpointed.
     """
-    from ensemble_mtl.launch.mpi.ranks import Lead
+    world, signalled = _joined(), StopFlag()
+    with on_stop_signal(signalled.set), world.fatal():
+        from ensemble_mtl.launch.mpi.ranks import Lead  # loads torch, likewise
 
-    world = _joined()
-    with world.fatal():
-        return Lead(world, study, shards, observe).run()
+        return Lead(world, study, shards, observe, signalled).run()
 
 
 def release(options: Options) -> None:

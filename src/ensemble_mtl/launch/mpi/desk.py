@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ensemble_mtl.launch.base import Observe, Shard
+from ensemble_mtl.core.events import Observe
+from ensemble_mtl.launch.base import Shard
 
 
 class Desk:
@@ -47,7 +48,7 @@ class Desk:
             case "idle":
                 self._busy.discard(rank)
                 self._free.append(rank)
-            case "stopped":  # as it was told, or since it has no time for another epoch: it gets nothing more
+            case "stopped":  # as it was asked, or since it has no time for another epoch: it gets nothing more
                 self._busy.discard(rank)
                 self._unfinished = True
             case "asked":

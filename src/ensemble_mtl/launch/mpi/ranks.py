@@ -9,28 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble_mtl.config.study import StudyConfig
-from ensemble_mtl.launch.base import Observe, Shard, StopFlag, deadline_of_environment, on_stop_signal
+from ensemble_mtl.core.events import Observe
+from ensemble_mtl.launch.base import Shard, StopFlag, deadline_of_environment
 from ensemble_mtl.launch.mpi.desk import Desk
 from ensemble_mtl.launch.mpi.world import POLL_SECONDS, Message, World
 from ensemble_mtl.study.directory import Study
-from ensemble_mtl.worker.shard import attempt
-from ensemble_mtl.worker.stack import Control, InterruptedTrainingError
+from ensemble_mtl.worker.context import Supervisor
+from ensemble_mtl.worker.shard import train_shard
+from ensemble_mtl.worker.stack import Interrupted
 
 
 class Trainer:
     """What every rank does with the shards it is given."""
 
-    def __init__(self, config: Message, root: Path, control: Control) -> None:
-        self._study, self._control = Study(StudyConfig.model_validate(config), root), control
-        self._planned = {member.id: member for member in self._study.members()}
+    def __init__(self, config: Message, root: Path, supervisor: Supervisor) -> None:
+        self._study, self._supervisor = Study(StudyConfig.model_validate(config), root), supervisor
+        self._planned = {member.id: member for member in self._study.plan()}
 
     def train(self, ids: Sequence[str]) -> Message:
         """Train the members, and say how it ended."""
-        try:
-            attempt(self._study, self._planned, ids, self._control)
-        except InterruptedTrainingError:
-            return {"event": "stopped"}
-        return {"event": "idle"}
+        end = train_shard(self._study, [self._planned[member] for member in ids], self._supervisor)
+        return {"event": "stopped" if isinstance(end, Interrupted) else "idle"}
 
 
 class Follower:
@@ -47,10 +46,10 @@ class Follower:
 
     def serve(self) -> None:
         """Train what the lead gives, until it lets this rank leave."""
-        trainer, control = None, Control(self._tell, self._stopped, deadline_of_environment())
+        trainer, supervisor = None, Supervisor(self._tell, self._stopped, deadline_of_environment())
         while "leave" not in (order := self._next()):
             if "config" in order:
-                trainer, self._stop = Trainer(order["config"], Path(order["root"]), control), False
+                trainer, self._stop = Trainer(order["config"], Path(order["root"]), supervisor), False
             elif "members" in order and trainer:
                 self._tell({"event": "stopped"} if self._stopped() else trainer.train(order["members"]))
 
@@ -86,27 +85,30 @@ class Lead:
         study: prepared.
         shards: in the order in which they are given out.
         observe: receives the ranks' events.
+        signalled: set when the lead is asked to stop.
     """
 
-    def __init__(self, world: World, study: Study, shards: Sequence[Shard], observe: Observe) -> None:
-        self._world = world
+    def __init__(
+        self, world: World, study: Study, shards: Sequence[Shard], observe: Observe, signalled: StopFlag
+    ) -> None:
+        self._world, self._signalled = world, signalled
         self._orders: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._signalled = self._ended = False
+        self._ended = False
         self._fault: BaseException | None = None
         self._desk = Desk(shards, range(world.size), self._send, observe)
         config = study.config.model_dump(mode="json")
-        self._trainer = Trainer(config, study.root, Control(self._events.put, self._stopped, deadline_of_environment()))
+        supervisor = Supervisor(self._events.put, self._stopped, deadline_of_environment())
+        self._trainer = Trainer(config, study.root, supervisor)
         for rank in range(1, world.size):
             world.send(rank, {"config": config, "root": str(study.root)})
 
     def run(self) -> bool:
         """Have every shard trained; False if it was interrupted and everything checkpointed."""
-        with on_stop_signal(self._signal):
-            if self._world.threads:
-                self._train_beside(threading.Thread(target=self._serve, daemon=True))
-            else:
-                self._serve_between_epochs()
+        if self._world.threads:
+            self._train_beside(threading.Thread(target=self._serve, daemon=True))
+        else:
+            self._serve_between_epochs()
         return self._desk.complete
 
     def _train_beside(self, server: threading.Thread) -> None:
@@ -140,18 +142,18 @@ class Lead:
         self._events.put({"event": "stopped"} if self._stopped() else self._trainer.train(order["members"]))
 
     def _pump(self) -> bool:
-        """Take in what was said and give out what can be; whether anything was said."""
-        said = False
-        if self._signalled:
+        """Take in messages and give out shards; whether there was a message."""
+        received_any = False
+        if self._signalled.is_set():
             self._desk.stop()
         while not self._events.empty():
             self._desk.take(0, self._events.get())
-            said = True
+            received_any = True
         while (received := self._world.receive()) is not None:
             self._desk.take(*received)
-            said = True
+            received_any = True
         self._desk.give()
-        return said
+        return received_any
 
     def _send(self, rank: int, message: Message) -> None:
         if rank:
@@ -159,10 +161,7 @@ class Lead:
         elif "members" in message:  # to stop, the lead needs no message
             self._orders.put(message)
 
-    def _signal(self, number: int, frame: object) -> None:
-        self._signalled = True  # a handler only sets a flag
-
     def _stopped(self) -> bool:
         if not self._world.threads:
             self._pump()
-        return self._signalled or self._desk.stopping or self._fault is not None
+        return self._signalled.is_set() or self._desk.stopping or self._fault is not None

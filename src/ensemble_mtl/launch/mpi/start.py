@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ensemble_mtl.core.errors import ConfigError
 from ensemble_mtl.launch.started import SIZES
 
-START = "mpiexec -n 4 python -m mpi4py -m ensemble_mtl run CONFIG --launcher mpi"
+START = "mpiexec -n 4 python -P -m mpi4py -m ensemble_mtl run CONFIG --launcher mpi"
 
 
 def load() -> Any:
@@ -45,10 +43,3 @@ def wrong_start(size: int, environment: Mapping[str, str]) -> str:
         f"launch.launcher: mpi, got {size} process(es) in this MPI job, expected {environment[name]} ({name}): "
         f"they were not started by the MPI that mpi4py uses here; start them with {start}, as in `{START}`"
     )
-
-
-def use_one_thread() -> None:
-    """Each rank computes with one thread, as there is a rank per core."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)

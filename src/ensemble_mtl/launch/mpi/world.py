@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ensemble_mtl.core.errors import EXIT_BAD_INPUT, EXIT_MEMBER_FAILED, ConfigError, EnsembleMTLError
+from ensemble_mtl.core.runtime.this_process import handle_signals, prepare_process, set_variables
 from ensemble_mtl.launch.base import STOP_SIGNALS
 from ensemble_mtl.launch.gpus import gpu_of, gpus_of_host
-from ensemble_mtl.launch.mpi.start import load, use_one_thread, wrong_start
+from ensemble_mtl.launch.mpi.start import load, wrong_start
 from ensemble_mtl.launch.started import LOCAL_RANKS, RANKS, number_in
 
 POLL_SECONDS = 0.002
@@ -73,7 +74,7 @@ class World:
         waiting.Recv([content, self._mpi.BYTE])
         return status.Get_source(), json.loads(content)
 
-    def hear(self, count: int, what: str) -> bool:
+    def receive_all(self, count: int, what: str) -> bool:
         """Whether ``count`` messages, and no others, come in time; each has ``what`` in it."""
         deadline = time.monotonic() + PRECEDENCE_SECONDS
         while count and time.monotonic() < deadline:
@@ -87,9 +88,9 @@ class World:
 
     def local_rank(self) -> int:
         """Number of this process among those of its host; every rank must call it."""
-        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        rank = int(here.rank)
-        here.Free()
+        ranks_of_host = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        rank = int(ranks_of_host.rank)
+        ranks_of_host.Free()
         return rank
 
     def leave(self) -> None:
@@ -97,16 +98,20 @@ class World:
         while self.receive():
             pass  # nobody is left to care
         if self.rank:  # srun asks the others to end when the lead exits with 99, and would report that instead
-            for number in STOP_SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
+            handle_signals(STOP_SIGNALS, signal.SIG_IGN)
         self._mpi.Finalize()
 
     @contextmanager
     def fatal(self) -> Iterator[None]:
-        """A fault inside ends the whole job, once the command line has printed it."""
+        """A fault inside ends the whole job, once the command line has printed it.
+
+        From then on this process is deaf to requests to stop. They come at the latest when another rank's end makes
+        the launcher end all of them, and the exit code of the job would tell of the signal and not of the fault.
+        """
         try:
             yield
         except BaseException as error:
+            handle_signals(STOP_SIGNALS, signal.SIG_IGN)
             self.failed, self.exit_code = True, exit_code(error)
             where = f"rank {self.rank} of {self.size} on {socket.gethostname()}"
             print(f"{where} ends the job, for this reason:", file=sys.stderr, flush=True)
@@ -115,6 +120,7 @@ class World:
     def _abort_unless_left(self) -> None:
         # Otherwise the exit of this process would wait, in MPI's own, for others that wait for it.
         if not self._mpi.Is_finalized():
+            handle_signals(STOP_SIGNALS, signal.SIG_IGN)
             sys.stdout.flush()
             sys.stderr.flush()
             time.sleep(LAST_WORDS_SECONDS)
@@ -134,18 +140,18 @@ def join(device: str) -> World:
 
     def bind(local_rank: int) -> None:
         if device != "cpu":
-            os.environ.update(gpu_of(local_rank, before, gpus_of_host()))
+            set_variables(gpu_of(local_rank, before, gpus_of_host()))
 
     # An MPI that knows of GPUs looks for them as it is loaded, and what it has seen stays; so bind to what the launcher
     # says, if it does, and then to what is so.
-    if (said := number_in(before, LOCAL_RANKS)) is not None:
-        bind(said)
+    if (local_rank := number_in(before, LOCAL_RANKS)) is not None:
+        bind(local_rank)
     mpi = load()
     world = World(mpi)
     if fault := wrong_start(world.size, os.environ):
         mpi.Finalize()
         raise ConfigError(fault)
-    use_one_thread()
+    prepare_process()
     bind(world.local_rank())
     return world
 
@@ -156,21 +162,21 @@ def let_the_lead_speak(code: int) -> None:
     The other ranks then end here. If not all meet it, the exit of this process, with ``code``,
     ends the job: the others would wait for it in vain.
     """
-    meant = "mpi4py" in sys.modules or any(argument.endswith("mpi") for argument in sys.argv)
-    if World.joined or not meant or not any(name in os.environ for name in RANKS):
+    asked_for_mpi = "mpi4py" in sys.modules or any(argument.endswith("mpi") for argument in sys.argv)
+    if World.joined or not asked_for_mpi or not any(name in os.environ for name in RANKS):
         return
     try:
         world = World(load())  # returns when every rank has come this far, with the error or without
     except ConfigError:
         return  # without MPI nobody waits for anybody
     world.exit_code = code
-    if world.rank == 0 and world.hear(world.size - 1, "error"):
+    if world.rank == 0 and world.receive_all(world.size - 1, "error"):
         for rank in range(1, world.size):
             world.send(rank, {"leave": True})
         world.leave()
     elif world.rank:
         world.send(0, {"event": "error"})
-        if world.hear(1, "leave"):
+        if world.receive_all(1, "leave"):
             world.leave()
             sys.exit(0)
 

@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster, or a cluster of this process's own."""
+"""A connection to a Ray cluster, which may be a private one of this process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ensemble_mtl.core.errors import ConfigError, StudyError
+from ensemble_mtl.core.errors import ConfigError, StudyError, first_line
+from ensemble_mtl.core.runtime.this_process import errors_printed_to, set_variables
 from ensemble_mtl.launch.ray.environment import (
     OBJECT_STORE_BYTES,
-    errors_into,
-    first_line,
+    job_config,
     load,
-    own_folder,
+    private_folder,
     set_environment,
     signals_kept,
     silence,
@@ -51,23 +51,23 @@ class Cluster:
 
     Args:
         address: ``host:port`` of a running cluster, ``auto`` for the one of this machine, or
-            None for an own one, which ends with this process.
+            None for a private one on this machine, which ends with this process.
         seconds: how long to wait for a running cluster's head.
         log: receives what Ray prints.
-        gpus: whether an own cluster may have this machine's GPUs.
+        gpus: whether a private cluster may have this machine's GPUs.
 
     Raises:
         ConfigError: there is no such cluster, or it does not let this process in.
     """
 
     def __init__(self, address: str | None, seconds: float, log: Path, gpus: bool) -> None:
-        self.address, self._folder = address, None if address else own_folder()
+        self.address, self._folder = address, None if address else private_folder()
         self._environment = set_environment(self._folder)
         self.ray: Any = None
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.ray = load()
-            with errors_into(log):
+            with errors_printed_to(log):
                 if address is None:
                     with signals_kept():
                         self._start(gpus, log)
@@ -92,25 +92,23 @@ class Cluster:
         ]
 
     def answers(self) -> bool:
-        """Whether the head lives; unlike Ray's own calls this ends soon if it does not."""
+        """Whether the head lives. Unlike Ray's calls, this one ends soon if it does not."""
         host, port = _host_and_port(self._gcs)
         return not refusal(host, port)
 
     def close(self) -> None:
-        """Leave the cluster; an own one ends."""
+        """Leave the cluster; a private one ends."""
         if self.ray:
             self.ray.shutdown()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
-        for name, former in self._environment.items():
-            os.environ.pop(name, None)
-            if former is not None:
-                os.environ[name] = former
+        set_variables(self._environment)
 
     def _start(self, gpus: bool, log: Path) -> None:
         try:
             self.ray.init(
                 address="local",
+                job_config=job_config(),
                 num_cpus=len(os.sched_getaffinity(0)),
                 num_gpus=None if gpus else 0,
                 include_dashboard=False,
@@ -122,7 +120,8 @@ class Cluster:
             )
         except Exception as error:
             raise ConfigError(
-                f"launch.launcher: an own Ray cluster does not start here ({first_line(error)}; see {log}); "
+                f"launch.launcher: a private Ray cluster does not start here "
+                f"({first_line(error, with_type=True)}; see {log}); "
                 "use --launcher local, or give the address of a running cluster"
             ) from None
 
@@ -134,7 +133,7 @@ class Cluster:
 
         def connect() -> None:
             try:
-                self.ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+                self.ray.init(address=address, job_config=job_config(), log_to_driver=False, logging_level="ERROR")
             except BaseException as error:
                 failure.append(error)
 
@@ -143,7 +142,7 @@ class Cluster:
         thread.start()
         thread.join(max(deadline - time.monotonic(), 10.0))
         if failure or thread.is_alive():
-            reason = first_line(failure[0]) if failure else f"no answer within {seconds:.0f} s"
+            reason = first_line(failure[0], with_type=True) if failure else f"no answer within {seconds:.0f} s"
             raise ConfigError(
                 f"launch.launcher: cannot join the Ray cluster at {address} ({reason}); check that it runs the "
                 f"same versions of ray and Python, and that RAY_AUTH_MODE (here {os.environ.get('RAY_AUTH_MODE')}) and "
@@ -159,7 +158,7 @@ def _wait_for(address: str, deadline: float) -> None:
             raise ConfigError(
                 f"launch.launcher.address: no Ray head answers at {address} within "
                 f"{time.monotonic() - started:.0f} s ({reason}); start one with `ray start --head`, correct "
-                "launch.launcher.address or RAY_ADDRESS, or leave both out for an own local cluster"
+                "launch.launcher.address or RAY_ADDRESS, or leave both out for a private one on this machine"
             )
         time.sleep(0.5)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_mtl.core.errors import ConfigError
+from ensemble_mtl.core.runtime.this_process import SAFE_PATH, set_variables, signals_handled, signals_restored
 from ensemble_mtl.launch.base import SCHEDULER_SIGNALS
 
 QUIET = {
@@ -40,26 +41,28 @@ def short_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="emtl-ray-"))
 
 
-def own_folder() -> Path:
-    """For an own cluster, with its token."""
+def private_folder() -> Path:
+    """The folder of a private cluster, with its token."""
     folder = short_folder()
     write_token(folder / "token")
     return folder
 
 
-def set_environment(own: Path | None) -> dict[str, str | None]:
-    """Set the environment for ``ray``, which reads it when it is loaded; returns what an own cluster changed."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if own is None:
+def set_environment(private: Path | None) -> dict[str, str | None]:
+    """Set the environment for ``ray``, which reads it when it is loaded.
+
+    Args:
+        private: the folder of a private cluster; None if a running one is joined.
+
+    Returns:
+        what was set before, of what only a private cluster needs.
+    """
+    set_variables({name: value for name, value in QUIET.items() if name not in os.environ})
+    if private is None:
         return {}
     # Ray binds what it likes, so that whoever reaches this machine would otherwise run code in it
-    changed = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(own / "token"), "OMP_NUM_THREADS": "1"}
-    former = {name: os.environ.get(name) for name in (*changed, "RAY_AUTH_TOKEN", "RAY_ADDRESS")}
-    for name in former:
-        os.environ.pop(name, None)
-    os.environ.update(changed)
-    return former
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(private / "token"), "RAY_AUTH_TOKEN": None}
+    return set_variables({**token, **SAFE_PATH, "RAY_ADDRESS": None, "OMP_NUM_THREADS": "1"})
 
 
 def load() -> Any:
@@ -84,10 +87,13 @@ def load() -> Any:
     return ray
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, briefly; Ray's own go on for pages."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+def job_config() -> Any:
+    """Settings of the job with which workers keep their own import path.
+
+    Otherwise they import from the driver's working directory before all else, where a user's ``random.py`` may lie.
+    Ray spares only the jobs of its client, whose driver is on another machine; that flag has no other effect here.
+    """
+    return importlib.import_module("ray.job_config").JobConfig(_client_job=True)
 
 
 def silence(log: Path) -> None:
@@ -104,30 +110,12 @@ def silence(log: Path) -> None:
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """Keep the handlers, which Ray replaces, and make the processes of an own cluster deaf to what schedulers send.
+    """Keep the handlers, which Ray replaces, and make the processes of a private cluster deaf to what schedulers send.
 
     SIGUSR1 and SIGUSR2 go to every process of a job, and those have no handlers for them.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # which has no handlers to set
         yield
         return
-    former = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
-    former |= {number: signal.signal(number, signal.SIG_IGN) for number in SCHEDULER_SIGNALS}
-    try:
+    with signals_restored([signal.SIGTERM]), signals_handled(SCHEDULER_SIGNALS, signal.SIG_IGN):
         yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def errors_into(log: Path) -> Iterator[None]:
-    """Send standard error to ``log`` for a while: parts of Ray write there whatever they are told."""
-    kept = os.dup(2)
-    try:
-        with open(log, "a") as file:
-            os.dup2(file.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemble_mtl.core.errors import EXIT_CHECKPOINTED, ConfigError, EnsembleMTLError
+from ensemble_mtl.core.errors import EXIT_CHECKPOINTED, EnsembleMTLError
+from ensemble_mtl.core.runtime.this_process import handle_signals
 from ensemble_mtl.launch.base import STOP_SIGNALS
 from ensemble_mtl.launch.ray.environment import QUIET
 from ensemble_mtl.launch.started import refusal
@@ -31,7 +31,7 @@ class Place:
         size: number of nodes.
         folder: shared by them.
         cpus: that Ray may use here.
-        gpus: likewise; None for those that Ray finds.
+        gpus: that Ray may use here; None for those that it finds.
         seconds: how long joining may take.
         interface: the network interface to use.
     """
@@ -71,11 +71,6 @@ class Head:
     address: str
     session: str
 
-    @property
-    def seed(self) -> int:
-        """From which the nodes choose their ports."""
-        return int(self.session, 16)
-
     def token(self, folder: Path) -> Path:
         """The file with the token."""
         return folder / f"token-{self.session}"
@@ -111,8 +106,7 @@ class Signals:
     def __init__(self) -> None:
         self.receiver: subprocess.Popen[bytes] | None = None
         self._first: dict[int, float] = {}
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._take)
+        handle_signals(STOP_SIGNALS, self._take)
 
     def since(self, *numbers: int) -> float | None:
         """Seconds since the first of ``numbers`` came; None if none did."""
@@ -132,21 +126,3 @@ class Signals:
         self._first.setdefault(number, time.monotonic())
         if self.receiver and self.receiver.poll() is None:
             os.killpg(self.receiver.pid, number)  # it leads a group; a shell would not pass it on
-
-
-def rank_by_arrival(folder: Path, size: int) -> int:
-    """A rank where the launcher gives none (``blaunch``): the first that nobody else has in this folder.
-
-    Raises:
-        ConfigError: all are taken.
-    """
-    for rank in range(size):
-        try:
-            (folder / f"rank-{rank}").touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return rank
-    raise ConfigError(
-        f"{folder}: {size} processes have taken their places already; use a fresh folder for each start, and as many "
-        "processes as --nodes says"
-    )

@@ -1,6 +1,6 @@
 """A Ray cluster inside an allocation: one process per node, and a command that uses it.
 
-``srun --ntasks-per-node=1 python -m ensemble_mtl.launch.ray.nodes FOLDER -- ensemble-mtl run CONFIG --launcher ray``
+``srun --ntasks-per-node=1 python -P -m ensemble_mtl.launch.ray.nodes FOLDER -- ensemble-mtl run CONFIG --launcher ray``
 
 Rank 0 starts the head, waits for the other nodes and runs the command; its exit code is the
 command's. The others join, and leave with it. FOLDER must be shared by the nodes: it is where
@@ -22,10 +22,11 @@ from pathlib import Path
 import click
 
 from ensemble_mtl.core.errors import EXIT_BAD_INPUT, EXIT_COMPLETE, EXIT_INCOMPLETE, ConfigError, EnsembleMTLError
+from ensemble_mtl.core.runtime.this_process import SAFE_PATH
 from ensemble_mtl.core.storage import atomic
 from ensemble_mtl.launch.ray.environment import write_token
-from ensemble_mtl.launch.ray.meeting import Head, Place, Signals, StoppedError, rank_by_arrival
-from ensemble_mtl.launch.ray.process import RayNode, exit_code, free_ports, own_address, start
+from ensemble_mtl.launch.ray.meeting import Head, Place, Signals, StoppedError
+from ensemble_mtl.launch.ray.process import RayNode, exit_code, free_port, host_address, start
 from ensemble_mtl.launch.started import ANY_RANKS, SIZES, number_in
 
 LOOK_SECONDS = 0.5
@@ -47,13 +48,13 @@ def lead(place: Place, command: list[str]) -> int:
         EnsembleMTLError: the cluster did not come about.
     """
     signals = Signals()
-    address, session = own_address(place.interface), uuid.uuid4().hex[:12]
-    ports = free_ports(address, int(session, 16), place.rank)
-    head = Head(f"{address}:{ports['port']}", session)
+    address = host_address(place.interface)
+    port = free_port(address)
+    head = Head(f"{address}:{port}", uuid.uuid4().hex[:12])
     write_token(head.token(place.folder))
     environment = head.environment(place.folder)
-    own = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
-    node = RayNode(["--head", *place.resources()], address, ports, own, place.log)
+    without_address = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
+    node = RayNode(["--head", f"--port={port}", *place.resources()], address, without_address, place.log)
     try:
         _wait_for_head(place, node, head, signals)
         atomic.write_json(place.folder / "head.json", asdict(head))
@@ -76,7 +77,7 @@ def _wait_for_head(place: Place, node: RayNode, head: Head, signals: Signals) ->
 
 def _wait_for_nodes(place: Place, node: RayNode, environment: Mapping[str, str], signals: Signals) -> None:
     command = [sys.executable, "-c", _WAIT, str(place.size), str(int(place.seconds))]
-    process = start(command, environment, place.log, signal.SIGKILL)
+    process = start(command, {**environment, **SAFE_PATH}, place.log, signal.SIGKILL)
     try:
         while (code := exit_code(process, LOOK_SECONDS)) is None and not node.ended():
             signals.raise_if_any()
@@ -123,11 +124,10 @@ def join(place: Place) -> int:
     """
     signals = Signals()
     head = _find_head(place, signals)
-    address = own_address(place.interface)
+    address = host_address(place.interface)
     for attempt in range(1 + REJOINS):
-        ports = free_ports(address, head.seed, place.rank)
         environment = head.environment(place.folder)
-        node = RayNode([f"--address={head.address}", *place.resources()], address, ports, environment, place.log)
+        node = RayNode([f"--address={head.address}", *place.resources()], address, environment, place.log)
         try:
             if _stay(place, node, head, signals):
                 return EXIT_COMPLETE
@@ -152,13 +152,13 @@ def _find_head(place: Place, signals: Signals) -> Head:
             return head
         signals.raise_if_any()
         if time.monotonic() > deadline:
-            found = f"the one of {path} at {head.address} is gone" if head else f"there is no {path}"
-            raise ConfigError(f"{place.name}: finds no Ray head to join within {place.seconds:.0f} s: {found}")
+            reason = f"the one of {path} at {head.address} is gone" if head else f"there is no {path}"
+            raise ConfigError(f"{place.name}: finds no Ray head to join within {place.seconds:.0f} s: {reason}")
         time.sleep(LOOK_SECONDS)
 
 
 def _stay(place: Place, node: RayNode, head: Head, signals: Signals) -> bool:
-    """True when it is time to leave; False if Ray has ended here and may be started again."""
+    """Stay until it is time to leave; False if Ray has ended here before, and may be started again."""
     seen = time.monotonic()
     while not _time_to_go(place, head, signals) and time.monotonic() - seen < HEAD_SILENCE_SECONDS:
         if node.ended():
@@ -194,11 +194,14 @@ def main(
     try:
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        size = nodes or number_in(os.environ, SIZES)
+        size, rank = nodes or number_in(os.environ, SIZES), number_in(os.environ, ANY_RANKS)
         if size is None:
             raise ConfigError("ray_nodes: the environment does not tell how many nodes there are; give --nodes")
-        rank = number_in(os.environ, ANY_RANKS)
-        rank = rank_by_arrival(folder, size) if rank is None else rank
+        if rank is None:
+            raise ConfigError(
+                "ray_nodes: the environment does not tell which of the nodes this is, expected one of "
+                f"{', '.join(ANY_RANKS)}; start it by srun, mpiexec or jsrun"
+            )
         usable = number_in(os.environ, ("SLURM_CPUS_PER_TASK",)) or len(os.sched_getaffinity(0))
         place = Place(rank, size, folder, cpus or usable, gpus, seconds, interface)
         code = join(place) if rank else lead(place, list(command))

@@ -1,11 +1,11 @@
-"""One node of a Ray cluster: the processes of ``ray start``, from their ports to their end."""
+"""One node of a Ray cluster: where it listens, and the processes of ``ray start`` from their start to their end."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,67 +17,31 @@ from pathlib import Path
 
 from ensemble_mtl.core.errors import ConfigError
 from ensemble_mtl.core.runtime.processes import process_started, wait_for_end
+from ensemble_mtl.core.runtime.this_process import SAFE_PATH, child_setup
 from ensemble_mtl.launch.base import SCHEDULER_SIGNALS
 from ensemble_mtl.launch.ray.environment import OBJECT_STORE_BYTES, short_folder
 
-PORTS = (
-    "port",  # of the head's own server; the others are for every node
-    "node-manager-port",
-    "object-manager-port",
-    "dashboard-agent-listen-port",
-    "dashboard-agent-grpc-port",
-    "runtime-env-agent-port",
-    "metrics-export-port",
-    "ray-client-server-port",
-)
-HEAD_PORTS = ("port", "ray-client-server-port")
-FIRST_PORT, BLOCK, LAST_PORT = 10_000, 16, 32_767
+PORTS = range(10_000, 32_768)
 """Below the ports that Linux hands out itself."""
 GRACE_SECONDS = 5.0
-_PR_SET_PDEATHSIG = 1
 _SIOCGIFADDR = 0x8915
 
 
-def ports(seed: int, rank: int, attempt: int = 0) -> dict[str, int]:
-    """Ports for one node.
-
-    Nodes of one cluster that share an address do not meet: left to itself, each of them looks for
-    free ports at the same time and they take the same ones.
-
-    Args:
-        seed: the same for all nodes of a cluster, another for another cluster.
-        rank: of the node.
-        attempt: another block each time.
-    """
-    blocks = (LAST_PORT + 1 - FIRST_PORT) // BLOCK
-    first = FIRST_PORT + BLOCK * ((seed + rank + 97 * attempt) % blocks)
-    return {name: first + i for i, name in enumerate(PORTS)}
-
-
-def free_ports(address: str, seed: int, rank: int, attempts: int = 50) -> dict[str, int]:
-    """As :func:`ports`, of the first block that nobody uses here.
+def free_port(address: str) -> int:
+    """A port that nobody uses here.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there seems to be none.
     """
-    for attempt in range(attempts):
-        found = ports(seed, rank, attempt)
-        if all(_is_free(address, port) for port in found.values()):
-            return found
-    raise ConfigError(f"{socket.gethostname()}: no free ports for Ray between {FIRST_PORT} and {LAST_PORT}")
-
-
-def _is_free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
-        except OSError:
-            return False
-    return True
+            return port
+    raise ConfigError(f"{socket.gethostname()}: no free port for Ray between {PORTS[0]} and {PORTS[-1]}")
 
 
-def own_address(interface: str | None = None) -> str:
+def host_address(interface: str | None = None) -> str:
     """This node's IPv4 address as other nodes reach it.
 
     Args:
@@ -92,9 +56,9 @@ def own_address(interface: str | None = None) -> str:
             try:
                 return socket.inet_ntoa(fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)[20:24])
             except OSError as error:
-                known = ", ".join(name for _, name in socket.if_nameindex())
+                interfaces = ", ".join(name for _, name in socket.if_nameindex())
                 raise ConfigError(
-                    f"--interface: got {interface!r} ({error.strerror}), expected one of {known}"
+                    f"--interface: got {interface!r} ({error.strerror}), expected one of {interfaces}"
                 ) from None
         with contextlib.suppress(OSError):
             for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET):
@@ -108,33 +72,26 @@ def own_address(interface: str | None = None) -> str:
 
 
 class RayNode:
-    """The processes of one node.
+    """The processes of one node; each server that no argument gives a port takes one that the kernel gives it.
 
     Args:
         arguments: of ``ray start``, beyond those that every node has.
         address: of this node.
-        taken: its ports.
         environment: of the processes; names the token.
         log: receives what they print.
     """
 
-    def __init__(
-        self, arguments: list[str], address: str, taken: dict[str, int], environment: Mapping[str, str], log: Path
-    ) -> None:
-        self.log, head = log, "--head" in arguments
+    def __init__(self, arguments: list[str], address: str, environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
         self._folder = short_folder()
-        chosen = [f"--{name}={number}" for name, number in taken.items() if head or name not in HEAD_PORTS]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={address}"]
-        command += [*chosen, "--min-worker-port=0", "--max-worker-port=0", *arguments]
+        command += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0", *arguments]
         command += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--include-log-monitor=false"]
-        if head:
-            command += [
-                "--include-dashboard=false",
-                "--no-monitor",
-                "--disable-usage-stats",
-                f"--temp-dir={self._folder}",
-            ]
-        self._process = start(command, environment, log, signal.SIGKILL)
+        if "--head" in arguments:
+            # the server of Ray's client cannot be left out, and has one port for all clusters unless it is told
+            command += [f"--ray-client-server-port={free_port(address)}", "--include-dashboard=false", "--no-monitor"]
+            command += ["--disable-usage-stats", f"--temp-dir={self._folder}"]
+        self._process = start(command, {**environment, **SAFE_PATH}, log, signal.SIGKILL)
 
     def ended(self) -> bool:
         """Whether Ray has ended here, wanted or not."""
@@ -151,8 +108,8 @@ class RayNode:
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
-        for pid, begun in family.items():
-            if process_started(pid) == begun:
+        for pid, started in family.items():
+            if process_started(pid) == started:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._process.kill()
@@ -172,16 +129,6 @@ def start(
         log: receives its output; None for that of this process.
         at_my_death: the signal it gets when this process dies.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(at_my_death))
-        if os.getppid() != parent:
-            os._exit(1)
-        for number in SCHEDULER_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(open(log, "ab")) if log else None
         return subprocess.Popen(
@@ -191,7 +138,7 @@ def start(
             stderr=subprocess.STDOUT if log else None,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=prepare,
+            preexec_fn=child_setup(at_my_death, SCHEDULER_SIGNALS),
         )
 
 
@@ -203,14 +150,14 @@ def descendants(pid: int) -> dict[int, str]:
             with contextlib.suppress(OSError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
-    found: dict[int, str] = {}
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            if begun := process_started(child):
-                found[child] = begun
-            waiting.append(child)
-    return found
+    living: dict[int, str] = {}
+    parents = [pid]
+    while parents:
+        for child in children.get(parents.pop(), []):
+            if started := process_started(child):
+                living[child] = started
+            parents.append(child)
+    return living
 
 
 def exit_code(process: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -8,22 +8,24 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ensemble_mtl.config.study import StudyConfig
 from ensemble_mtl.core.errors import StudyError
-from ensemble_mtl.launch.base import DEADLINE, STOP_SIGNALS, StopFlag
+from ensemble_mtl.core.events import Event
+from ensemble_mtl.core.runtime.this_process import prepare_process
+from ensemble_mtl.launch.base import StopFlag, on_stop_signal
 from ensemble_mtl.study.directory import Study
 from ensemble_mtl.study.plan import Member
 
-Event = dict[str, Any]
 STOP_LOOK_SECONDS = 1.0
 """How often a worker looks whether it should stop."""
 SIGHT_SECONDS = 30.0
@@ -43,20 +45,20 @@ class Order(NamedTuple):
         config: the study's configuration, as JSON.
         members: identifiers.
         stop_file: exists while the driver lives; no longer empty once it asks to stop.
-        deadline: what the driver's environment says of it.
+        deadline: Unix time at which the driver's allocation ends; infinity if it has no end.
     """
 
     root: str
     config: str
     members: tuple[str, ...]
     stop_file: str
-    deadline: str
+    deadline: float
 
 
 def train(order: Order) -> Iterator[Event]:
     """Train a shard; yields its events.
 
-    Besides those of :class:`ensemble_mtl.worker.stack.Control` there are ``stopped``, and ``moved`` if
+    Besides those of :class:`ensemble_mtl.worker.context.Supervisor` there are ``stopped``, and ``moved`` if
     this process is bound to another GPU and cannot do it.
 
     Raises:
@@ -67,45 +69,44 @@ def train(order: Order) -> Iterator[Event]:
     if not _on_its_device():
         yield {"event": "moved"}
         return
-    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # Ray sets the number of CPUs
-    if order.deadline:
-        os.environ[DEADLINE] = order.deadline
+    prepare_process()  # for each task anew, since Ray sets OMP_NUM_THREADS to the number of CPUs
     stopping = StopFlag()
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-    # the main thread yields, so that events arrive at once
-    former = {n: signal.signal(n, stopping.set) for n in STOP_SIGNALS}
-    try:
+    with on_stop_signal(stopping.set):
+        # the main thread yields, so that events arrive at once
         threading.Thread(target=_work, args=(order, events, stopping), daemon=True).start()
         while (event := events.get()) is not None:
             if isinstance(event, BaseException):
                 raise event
             yield event
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _work(order: Order, events: queue.SimpleQueue[Event | BaseException | None], stopping: StopFlag) -> None:
     try:
-        import torch
+        from ensemble_mtl.worker.context import Supervisor
+        from ensemble_mtl.worker.shard import train_shard
+        from ensemble_mtl.worker.stack import Interrupted
 
-        from ensemble_mtl.launch.base import deadline_of_environment
-        from ensemble_mtl.worker.shard import attempt
-        from ensemble_mtl.worker.stack import Control, InterruptedTrainingError
-
-        torch.set_num_threads(1)
         study, planned = _study(order.root, order.config)
         stop = StopFile(Path(order.stop_file))
-        try:
-            control = Control(events.put, lambda: stopping.is_set() or stop.raised(), deadline_of_environment())
-            if stop.raised():
-                raise InterruptedTrainingError("stopped before it began")
-            attempt(study, planned, order.members, control)
-        except InterruptedTrainingError:
+        supervisor = Supervisor(events.put, lambda: stopping.is_set() or stop.raised(), order.deadline)
+        members = [planned[member] for member in order.members]
+        if stop.raised() or isinstance(train_shard(study, members, supervisor), Interrupted):
             events.put({"event": "stopped"})
     except BaseException as error:
         events.put(error)
     events.put(None)
+
+
+@contextmanager
+def stop_file(root: Path) -> Iterator[Path]:
+    """A new stop file of the study with directory ``root``, as long as the driver is there."""
+    path = root / "logs" / f"ray-{uuid.uuid4().hex[:12]}.stop"
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 class StopFile:
@@ -136,7 +137,7 @@ class StopFile:
 @lru_cache(maxsize=1)
 def _study(root: str, config: str) -> tuple[Study, Mapping[str, Member]]:
     study = Study(StudyConfig.model_validate(json.loads(config)), Path(root))
-    return study, {member.id: member for member in study.members()}
+    return study, {member.id: member for member in study.plan()}
 
 
 def _wait_for_sight(order: Order) -> None:
@@ -167,7 +168,7 @@ def _on_its_device() -> bool:
     global _device
     import ray
 
-    given = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
     if _device is None:
-        _device = given
-    return _device == given
+        _device = assigned
+    return _device == assigned

@@ -1,6 +1,8 @@
 """Graph isomorphism network (Xu et al. 2019, arXiv:1810.00826), as PyG's GINConv.
 
-x'_i = MLP((1 + ε) x_i + Σ_j x_j) with an MLP of one hidden layer, as wide as its output.
+    x'_i = MLP((1 + ε) x_i + Σ_j x_j)
+
+over the neighbours j, with a multi-layer perceptron (MLP) of one hidden layer, as wide as its output.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Options(registry.Options):
 
 
 def parameters(fan_in: int, fan_out: int, edge_features: int, options: Options) -> Specs:
-    """Names and shapes as PyG's ``GINConv(Sequential(Linear, ReLU, Linear))``."""
+    """Parameters with the names and shapes of PyG's ``GINConv(Sequential(Linear, ReLU, Linear))``."""
     eps = {"eps": constant(options.eps, 1)} if options.train_eps else {}
     return {**eps, **linear("nn.0", fan_in, fan_out), **linear("nn.2", fan_out, fan_out)}
 
@@ -48,16 +50,16 @@ def parameters(fan_in: int, fan_out: int, edge_features: int, options: Options) 
 def forward(
     parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
 ) -> Tensor:
-    """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
-    own = x + parameters["eps"][:, None, None] * x if options.train_eps else (1 + options.eps) * x
-    total = topology.sum_sources(x) + own
+    """One convolution of every member: ``x [M or 1, N, B, F_in]`` to ``[M, N, B, F_out]``."""
+    node_itself = x + parameters["eps"][:, None, None] * x if options.train_eps else (1 + options.eps) * x
+    total = topology.sum_sources(x) + node_itself
     return named(torch.relu(named(total, parameters, "nn.0")), parameters, "nn.2")
 
 
 def reference(
     fan_in: int, fan_out: int, edge_features: int, options: Options, degrees: DegreeStatistics
 ) -> torch.nn.Module:
-    """PyG's layer of the same function."""
+    """PyG's layer that computes the same function for one member."""
     from torch_geometric.nn import GINConv
 
     mlp = torch.nn.Sequential(torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU(), torch.nn.Linear(fan_out, fan_out))

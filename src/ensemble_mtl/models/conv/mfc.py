@@ -1,7 +1,9 @@
 """Molecular fingerprint convolution (Duvenaud et al. 2015, arXiv:1509.09292), as PyG's MFConv.
 
-x'_i = W_l^(d) Σ_j x_j + b^(d) + W_r^(d) x_i with weights of their own for each degree d of
-node i. Degrees above ``max_degree`` share the last weights, so the parameters grow with it.
+    x'_i = W_l^(d) Σ_j x_j + b^(d) + W_r^(d) x_i
+
+over the neighbours j. Each degree d, the number of edges that enter node i, has weights of its own. Degrees above
+``max_degree`` share those of ``max_degree``, with which the number of parameters grows.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ class Options(registry.Options):
     """MFConv's options, with PyG's defaults.
 
     Attributes:
-        max_degree: largest degree that has weights of its own. Crystals have far more
-            neighbours than molecules have bonds: choose it by the data's degrees.
+        max_degree: largest degree with weights of its own. An atom of a crystal has far more neighbours than one of a
+            molecule has bonds: choose it by the degrees in the data.
     """
 
     name: Literal["mfc"] = "mfc"
@@ -42,7 +44,7 @@ class Options(registry.Options):
 
 
 def parameters(fan_in: int, fan_out: int, edge_features: int, options: Options) -> Specs:
-    """Names and shapes as PyG's ``MFConv``."""
+    """Parameters with the names and shapes of PyG's ``MFConv``."""
     specs = Specs()
     for d in range(options.max_degree + 1):
         specs |= linear(f"lins_l.{d}", fan_in, fan_out)
@@ -53,24 +55,24 @@ def parameters(fan_in: int, fan_out: int, edge_features: int, options: Options) 
 def forward(
     parameters: Mapping[str, Tensor], x: Tensor, topology: Topology, options: Options, degrees: DegreeStatistics
 ) -> Tensor:
-    """One convolution; shapes in :mod:`ensemble_mtl.models.conv.base`."""
+    """One convolution of every member: ``x [M or 1, N, B, F_in]`` to ``[M, N, B, F_out]``."""
     order, counts = topology.nodes_by_degree
     counts = [*counts[: options.max_degree], sum(counts[options.max_degree :])]
-    # Nodes of one degree lie side by side, so each weight meets its nodes in one product.
-    sums = topology.sum_sources(x).index_select(1, order).split(counts, dim=1)
-    own = x.index_select(1, order).split(counts, dim=1)
-    grouped = [
-        named(sums[d], parameters, f"lins_l.{d}") + named(own[d], parameters, f"lins_r.{d}")
+    # Nodes are put in the order of their degrees, so that each weight meets all of its nodes in one product.
+    neighbour_sums = topology.sum_sources(x).index_select(1, order).split(counts, dim=1)
+    nodes = x.index_select(1, order).split(counts, dim=1)
+    by_degree = [
+        named(neighbour_sums[d], parameters, f"lins_l.{d}") + named(nodes[d], parameters, f"lins_r.{d}")
         for d, count in enumerate(counts)
         if count
     ]
-    return torch.cat(grouped, dim=1).index_select(1, torch.argsort(order))
+    return torch.cat(by_degree, dim=1).index_select(1, torch.argsort(order))
 
 
 def reference(
     fan_in: int, fan_out: int, edge_features: int, options: Options, degrees: DegreeStatistics
 ) -> torch.nn.Module:
-    """PyG's layer of the same function."""
+    """PyG's layer that computes the same function for one member."""
     from torch_geometric.nn import MFConv
 
     return MFConv(fan_in, fan_out, max_degree=options.max_degree)

@@ -1,7 +1,8 @@
-"""Loops that numba compiles for this machine's CPU, as functions that autograd knows.
+"""Loops that numba compiles for this machine's CPU, as functions that torch's autograd knows.
 
-Each stands beside plain operations that give the same numbers up to rounding. Those take over on other devices
-and types, where operations are watched (:mod:`ensemble_mtl.curvature.forms.tape`), and for second derivatives.
+For each there are operations of torch that give the same numbers up to rounding. These take over on other devices and
+for other types, for second derivatives, and where operations are recorded
+(:mod:`ensemble_mtl.curvature.forms.tape`), since a compiled loop is invisible to torch.
 """
 
 from ensemble_mtl.models.kernels import norm, pna
@@ -13,7 +14,7 @@ __all__ = ["aggregate", "batch_norm_relu", "load", "usable"]
 
 
 def load() -> None:
-    """Have every loop ready, as the first training step would; processes may be forked after it."""
+    """Compile or load every loop, as the first training step would; processes may be forked afterwards."""
     for dtype in TYPES:
         pna.load(dtype)
         norm.load(dtype)

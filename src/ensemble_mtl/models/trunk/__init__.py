@@ -1,3 +1,3 @@
-"""Trunks; one file each, found by its name."""
+"""Trunks, one file each; the file's name is the configuration's value."""
 
 NOT_EXTENSIONS = frozenset({"torch_modules"})

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
-from ensemble_mtl.config import registry
-from ensemble_mtl.config.checked import Mistake, mistakes
-from ensemble_mtl.config.components import ConvOptions
-from ensemble_mtl.config.sections import ModelConfig
+from ensemble_mtl.config.components import ConvChoice
 from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.data.degrees import DegreeStatistics
+from ensemble_mtl.models.conv.base import FAMILY as CONVOLUTIONS
 from ensemble_mtl.models.linear import named
 from ensemble_mtl.models.norm import batch_norm_relu
 from ensemble_mtl.models.spec import Specs, constant, linear, norm, prefixed
-from ensemble_mtl.models.trunk.base import Features
+from ensemble_mtl.models.trunk.base import Features, TrunkOptions
 
 if TYPE_CHECKING:
     import torch
@@ -30,52 +27,49 @@ else:
 ACTIVATION: Literal["relu"] = "relu"
 
 
-class Options(ModelConfig):
-    """Which convolution, how many, and how graph tasks read the nodes."""
+class Options(TrunkOptions):
+    """Which convolution, how many, and how graph tasks read the nodes.
 
-    trunk: Literal["convolutions"] = "convolutions"
-    conv: ConvOptions = "pna"
+    Attributes:
+        conv: the convolution, with its own options; a file of ``models/conv``.
+        layers: number of convolutions, one after the other.
+        width: features after each of them.
+        pooling: what graph features are of the nodes' features.
+    """
+
+    name: Literal["convolutions"] = "convolutions"
+    conv: ConvChoice = "pna"
     layers: PositiveInt = 6
     width: PositiveInt = 20
     pooling: Literal["mean", "sum"] = "mean"
 
-    @model_validator(mode="after")
-    def _edge_features_are_used(self) -> Options:
-        def uses_edges(conv: str) -> bool:
-            return bool(conv_module(conv).EDGE_FEATURES)
-
-        if self.edge_basis is not None and not uses_edges(self.conv.name):
-            able = ", ".join(name for name in registry.names("models.conv") if uses_edges(name))
-            text = f"conv {self.conv.name!r} has no use for edge features; leave edge_basis out, or use one of {able}"
-            raise mistakes([Mistake(("edge_basis",), text, self.edge_basis)])
-        return self
-
-
-@cache
-def conv_module(name: str) -> Any:
-    """The convolution's module; looked up once, since that reads a directory."""
-    return registry.load("models.conv", name)
+    def edges_unused(self) -> str:
+        """The convolution decides."""
+        if CONVOLUTIONS.of(self.conv).EDGE_FEATURES:
+            return ""
+        able = ", ".join(name for name in CONVOLUTIONS.names() if CONVOLUTIONS.load(name).EDGE_FEATURES)
+        return f"conv {self.conv.name!r} has no use for features of edges; use one of {able}"
 
 
 def widths(in_features: int, options: Options) -> list[tuple[int, int]]:
     """(in, out) features of each convolution; those that keep their width have the input lifted first."""
-    first = options.width if conv_module(options.conv.name).EQUAL_WIDTH else in_features
+    first = options.width if CONVOLUTIONS.of(options.conv).EQUAL_WIDTH else in_features
     return [(first if layer == 0 else options.width, options.width) for layer in range(options.layers)]
 
 
 def parameters(in_features: int, edge_features: int, options: Options) -> Specs:
     """``embed`` if the input is lifted, then ``<layer>.conv`` and ``<layer>.norm``."""
-    conv, specs = conv_module(options.conv.name), Specs()
+    conv, specs = CONVOLUTIONS.of(options.conv), Specs()
     if conv.EQUAL_WIDTH:
         specs |= linear("embed", in_features, options.width)
     for layer, (fan_in, fan_out) in enumerate(widths(in_features, options)):
-        own = conv.parameters(fan_in, fan_out, edge_features, options.conv)
-        specs |= {**prefixed(f"{layer}.conv", own), **norm(f"{layer}.norm", fan_out)}
+        of_conv = conv.parameters(fan_in, fan_out, edge_features, options.conv)
+        specs |= {**prefixed(f"{layer}.conv", of_conv), **norm(f"{layer}.norm", fan_out)}
     return specs
 
 
 def buffers(options: Options) -> Specs:
-    """Running statistics of the batch norms."""
+    """Running means and variances of all batch norms."""
     specs = Specs()
     for layer in range(options.layers):
         specs[f"{layer}.norm.running_mean"] = constant(0.0, options.width)
@@ -93,19 +87,19 @@ def forward(
     training: bool,
 ) -> Features:
     """Node features after the last convolution, and their mean or sum over each graph."""
-    conv, x = conv_module(options.conv.name), batch.x
+    conv, x = CONVOLUTIONS.of(options.conv), batch.x
     if conv.EQUAL_WIDTH:
         x = named(x, parameters, "embed")
     for layer in range(options.layers):
         prefix = f"{layer}.conv."
-        own = {name.removeprefix(prefix): p for name, p in parameters.items() if name.startswith(prefix)}
-        x = conv.forward(own, x, batch.topology, options.conv, degrees)
+        of_layer = {name.removeprefix(prefix): p for name, p in parameters.items() if name.startswith(prefix)}
+        x = conv.forward(of_layer, x, batch.topology, options.conv, degrees)
         x = batch_norm_relu(x, parameters, buffers, f"{layer}.norm", training=training)
     return Features(x, batch.pool(x, options.pooling))
 
 
 def reference(in_features: int, edge_features: int, options: Options, degrees: DegreeStatistics) -> torch.nn.Module:
-    """PyG's layers and torch's batch norms."""
+    """The same function for one member, from PyG's layers and torch's batch norms."""
     from ensemble_mtl.models.trunk.torch_modules import Convolutions
 
     return Convolutions(in_features, edge_features, options, degrees)

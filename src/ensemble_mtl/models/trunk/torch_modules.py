@@ -1,4 +1,4 @@
-"""Trunks as plain modules of one member, for PyG's batches; see :mod:`ensemble_mtl.models.reference`."""
+"""Trunks of one member as plain torch modules for PyG's batches, for :mod:`ensemble_mtl.models.reference`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_mtl.data.degrees import DegreeStatistics
+from ensemble_mtl.models.conv.base import FAMILY as CONVOLUTIONS
 from ensemble_mtl.models.norm import EPSILON, LAYER_EPSILON, MOMENTUM
 from ensemble_mtl.models.trunk import convolutions, graph_network
 
 
 class Batch(Protocol):
-    """What is read of a PyG ``Batch``."""
+    """The fields of a PyG ``Batch`` that the modules read."""
 
     x: Tensor
     edge_index: Tensor
@@ -27,23 +28,23 @@ Reading = tuple[Tensor, Tensor | None]
 
 
 class Convolutions(nn.ModuleDict):
-    """PyG's convolutions, with torch's batch norms."""
+    """PyG's convolutions, each followed by torch's batch norm and ReLU."""
 
     def __init__(
         self, in_features: int, edge_features: int, options: convolutions.Options, degrees: DegreeStatistics
     ) -> None:
         super().__init__()
-        conv = convolutions.conv_module(options.conv.name)
+        conv = CONVOLUTIONS.of(options.conv)
         self.layers, self.uses_edges = options.layers, bool(edge_features) and conv.EDGE_FEATURES
         if conv.EQUAL_WIDTH:
             self["embed"] = nn.Linear(in_features, options.width)
         for layer, (fan_in, fan_out) in enumerate(convolutions.widths(in_features, options)):
-            graph_layer = conv.reference(fan_in, fan_out, edge_features, options.conv, degrees)
+            pyg_layer = conv.reference(fan_in, fan_out, edge_features, options.conv, degrees)
             norm = nn.BatchNorm1d(fan_out, eps=EPSILON, momentum=MOMENTUM)
-            self[str(layer)] = nn.ModuleDict({"conv": _without_constants(graph_layer), "norm": norm})
+            self[str(layer)] = nn.ModuleDict({"conv": _without_constants(pyg_layer), "norm": norm})
 
     def forward(self, batch: Batch) -> Reading:
-        """Node features after the last layer."""
+        """Node features after the last layer, and None for the graph features, which are pooled from them."""
         x = self["embed"](batch.x) if "embed" in self else batch.x
         edges = (batch.edge_index, batch.edge_attr) if self.uses_edges else (batch.edge_index,)
         for layer in range(self.layers):
@@ -53,7 +54,7 @@ class Convolutions(nn.ModuleDict):
 
 
 class GraphNetwork(nn.Module):
-    """The graph-network block, one concatenation for each function."""
+    """The graph-network block as its equations are written: each function takes a concatenation."""
 
     def __init__(self, in_features: int, edge_features: int, options: graph_network.Options) -> None:
         super().__init__()
@@ -76,16 +77,17 @@ class GraphNetwork(nn.Module):
         e = self.edges(x.new_ones(len(source), 1) if batch.edge_attr is None else batch.edge_attr)
         u = x.new_ones(len(batch.ptr) - 1, self.options.width)
         for step in range(self.options.steps):
-            own = cast("nn.ModuleDict", self.steps[0 if self.options.share_weights else step])
-            e = own["edge_norm"](own["edge"](e, x[source], x[target], u[graph_of_edge]) + e)
+            functions = cast("nn.ModuleDict", self.steps[0 if self.options.share_weights else step])
+            e = functions["edge_norm"](functions["edge"](e, x[source], x[target], u[graph_of_edge]) + e)
             h_out, h_in = _sums(e, source, x), _sums(e, target, x)
-            x = own["node_norm"](own["node"](h_out, h_in, x, u[graph]) + x)
-            u = own["global_norm"](own["global"](_sums(e, graph_of_edge, u), _sums(x, graph, u), u) + u)
+            x = functions["node_norm"](functions["node"](h_out, h_in, x, u[graph]) + x)
+            of_edges, of_nodes = _sums(e, graph_of_edge, u), _sums(x, graph, u)
+            u = functions["global_norm"](functions["global"](of_edges, of_nodes, u) + u)
         return x, u
 
 
 class _Network(nn.ModuleList):
-    """φ: two layers as wide as the input, a skip connection, an output layer."""
+    """φ of the concatenated ``parts``: two layers as wide as the input, a skip connection, and an output layer."""
 
     def __init__(self, parts: int, width: int) -> None:
         size = parts * width
@@ -97,13 +99,13 @@ class _Network(nn.ModuleList):
         return cast("Tensor", last(z + torch.tanh(second(torch.tanh(first(z))))))
 
 
-def _sums(values: Tensor, to: Tensor, like: Tensor) -> Tensor:
-    """Σ of the rows of ``values`` that go to each row of ``like``."""
-    return torch.zeros_like(like).index_add(0, to, values)
+def _sums(values: Tensor, place: Tensor, like: Tensor) -> Tensor:
+    """Row k is the sum of the rows of ``values`` whose ``place`` is k; of the shape of ``like``."""
+    return torch.zeros_like(like).index_add(0, place, values)
 
 
 def _without_constants(layer: nn.Module) -> nn.Module:
-    """``layer`` whose buffers, fixed by its options and the degrees, leave the ``state_dict``."""
+    """The layer, with its buffers left out of its ``state_dict``: its options and the degrees determine them."""
     for module in layer.modules():
         for name, value in list(module.named_buffers(recurse=False)):
             module.register_buffer(name, value, persistent=False)

@@ -1,4 +1,4 @@
-"""A figure as a file of its own."""
+"""Writing a figure to a file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ensemble_mtl.report.figures import look
 
 _DPI = 200
 _METADATA: dict[str, dict[str, None]] = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
-"""By suffix, what is left out so that the same figure gives the same bytes."""
+"""The metadata that are left out of a file of each suffix, so that the same figure gives the same bytes."""
 
 
 def write(figure: Figure, path: Path) -> None:
     """Write ``figure`` to ``path`` in the format of its suffix, ``.svg`` or ``.png``, atomically.
 
     Raises:
-        OSError: the file cannot be written; a former one is untouched.
+        OSError: the file cannot be written; an earlier file is left as it was.
     """
     content = io.BytesIO()
     with look.style():

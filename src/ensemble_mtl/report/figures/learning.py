@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ensemble_mtl.report.curves import Curve, curve
 from ensemble_mtl.report.figures import look
-from ensemble_mtl.report.inputs import Layout, ReportInputs
+from ensemble_mtl.report.inputs import PageLayout, ReportInputs
 from ensemble_mtl.study.plan import Subset, label
 
 TITLE = "Learning curves"
@@ -23,17 +23,17 @@ def caption(inputs: ReportInputs) -> str:
     )
 
 
-def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
+def draw(inputs: ReportInputs, layout: PageLayout) -> Figure | None:
     """Mean and band of every subset that learns the task; None without histories."""
     curves = {task: _curves(inputs, task) for task in inputs.tasks}
-    curves = {task: found for task, found in curves.items() if found}
+    curves = {task: by_subset for task, by_subset in curves.items() if by_subset}
     if not curves:
         return None
     figure, axes = look.panels(layout, len(curves), height=3.4)
-    for axis, (task, found) in zip(axes, curves.items(), strict=True):
-        for subset, line in found.items():
+    for axis, (task, by_subset) in zip(axes, curves.items(), strict=True):
+        for subset, line in by_subset.items():
             _line(axis, line, inputs, subset)
-        axis.set_title(look.literal(inputs.summary["tasks"][task]["label"]))
+        axis.set_title(look.literal(inputs.summary.tasks[task].label))
         axis.set(xlabel="epoch", ylabel="validation RMSE (scaled)")
         look.log_scale(axis)
     order = [label(subset) for subset in inputs.subsets]
@@ -42,8 +42,9 @@ def draw(inputs: ReportInputs, layout: Layout) -> Figure | None:
 
 
 def _curves(inputs: ReportInputs, task: str) -> dict[Subset, Curve]:
-    found = {subset: curve(histories, "val_rmse_scaled", task) for subset, histories in inputs.histories.items()}
-    return {subset: line for subset, line in found.items() if line is not None}
+    """Subset to the curve of the task's validation error, for the subsets that recorded it."""
+    curves = {subset: curve(histories, "val_rmse_scaled", task) for subset, histories in inputs.histories.items()}
+    return {subset: line for subset, line in curves.items() if line is not None}
 
 
 def _line(axis: Axes, line: Curve, inputs: ReportInputs, subset: Subset) -> None:

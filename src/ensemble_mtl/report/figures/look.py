@@ -1,6 +1,6 @@
-"""One look for all figures: fixed colours for tasks and subsets, panels, the synthetic stamp.
+"""The common look of all figures: fixed colours for tasks and subsets, panels, the stamp on synthetic data.
 
-Colours are those of Okabe and Ito (2008), told apart with every common colour blindness.
+Colours are those of Okabe and Ito (2008), which can be distinguished with every common colour blindness.
 Figures are plain ``Figure`` objects: no pyplot, so no global state and no display.
 """
 
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ensemble_mtl.report.inputs import Layout, ReportInputs
+from ensemble_mtl.report.inputs import PageLayout, ReportInputs
 from ensemble_mtl.study.plan import Subset
 
 INK = "#1f2430"
@@ -60,11 +60,13 @@ def style() -> AbstractContextManager[None]:
     return rc_context(RC)  # type: ignore[arg-type]
 
 
-def panels(layout: Layout, count: int, *, height: float, wide_columns: int | None = None) -> tuple[Figure, list[Axes]]:
+def panels(
+    layout: PageLayout, count: int, *, height: float, wide_columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` panels, as many side by side as the layout has room for.
 
     Args:
-        layout: the medium.
+        layout: the layout of the page.
         count: number of panels.
         height: of one row of panels, in inches.
         wide_columns: panels side by side where there is room; 3 if left out.
@@ -77,8 +79,8 @@ def panels(layout: Layout, count: int, *, height: float, wide_columns: int | Non
     figure = Figure(figsize=(width, rows * height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     axes = [axis for row in grid for axis in row]
-    for spare in axes[count:]:
-        spare.remove()
+    for unused in axes[count:]:
+        unused.remove()
     return figure, axes[:count]
 
 
@@ -89,7 +91,7 @@ def stamp(figure: Figure, inputs: ReportInputs) -> None:
 
 
 def stamp_synthetic(figure: Figure) -> None:
-    """Say so, in a strip above the figure's panels."""
+    """Say in a strip above the figure's panels that its data are synthetic."""
     engine = figure.get_layout_engine()
     if engine is None:
         return
@@ -111,28 +113,28 @@ def color(index: int) -> str:
 
 
 def task_marker(inputs: ReportInputs, task: str) -> str:
-    """A marker that tells tasks apart without colour."""
+    """The task's marker, which distinguishes tasks without colour."""
     return _MARKERS[inputs.tasks.index(task) % len(_MARKERS)]
 
 
 def task_dashes(inputs: ReportInputs, task: str) -> tuple[float, ...]:
-    """A dash pattern that tells tasks apart without colour, where lines have no markers."""
+    """The task's dash pattern, which distinguishes tasks without colour where lines have no markers."""
     return _DASHES[inputs.tasks.index(task) % len(_DASHES)]
 
 
 def subset_color(inputs: ReportInputs, subset: Subset) -> str:
-    """The subset's colour in every figure; a task alone has the task's own."""
+    """The subset's colour in every figure; a subset of one task has that task's colour."""
     if len(subset) == 1:
         return task_color(inputs, subset[0])
-    together = [other for other in inputs.subsets if len(other) > 1]
+    together = [each for each in inputs.subsets if len(each) > 1]
     return _TOGETHER[together.index(subset) % len(_TOGETHER)]
 
 
 def subset_dashes(inputs: ReportInputs, subset: Subset) -> tuple[float, ...]:
-    """A dash pattern that tells subsets apart once the colours start again."""
+    """The subset's dash pattern, which distinguishes subsets of the same colour."""
     if len(subset) == 1:
         return _DASHES[1]
-    together = [other for other in inputs.subsets if len(other) > 1]
+    together = [each for each in inputs.subsets if len(each) > 1]
     return _DASHES[(0, 2, 3)[together.index(subset) // len(_TOGETHER) % 3]]
 
 
@@ -145,13 +147,20 @@ def log_scale(axis: Axes) -> None:
     axis.grid(axis="y")
 
 
+def share_y_limits(axes: Sequence[Axes]) -> None:
+    """Give all panels the same range of y, which holds the range of each."""
+    limits = (min(axis.get_ylim()[0] for axis in axes), max(axis.get_ylim()[1] for axis in axes))
+    for axis in axes:
+        axis.set_ylim(limits)
+
+
 def literal(text: str) -> str:
     """Text that matplotlib draws as it is; ``$`` would start a formula."""
     return text.replace("$", r"\$")
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int, order: Sequence[str] = ()) -> None:
-    """One legend for all panels, under them; in ``order``, or else as the lines were drawn."""
+    """Put one legend for all panels below them, in ``order`` or else in the order in which lines were drawn."""
     entries: dict[str, Artist] = {}
     for axis in axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):

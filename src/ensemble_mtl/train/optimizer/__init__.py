@@ -1,1 +1,3 @@
 """Optimisers with per-member state, one file each."""
+
+NOT_EXTENSIONS: frozenset[str] = frozenset()

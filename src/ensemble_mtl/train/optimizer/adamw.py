@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from ensemble_mtl.config import registry
 from ensemble_mtl.train.optimizer import adam
+from ensemble_mtl.train.optimizer.base import OptimizerOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Options(registry.Options):
+class Options(OptimizerOptions):
     """AdamW's options, with optax's defaults (New 2022).
 
     Attributes:
         lr: learning rate, before the schedule's factor.
         betas: decay rates of the first and second moment.
         eps: added to the root of the second moment.
-        weight_decay: share of the weights taken off per step and unit of learning rate.
+        weight_decay: fraction of the weights that a step subtracts, per unit of learning rate.
     """
 
     name: Literal["adamw"] = "adamw"
@@ -34,6 +34,6 @@ start = adam.start
 
 
 def step(options: Options, parameters: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: Tensor) -> None:
-    """Update in place; arguments as :func:`ensemble_mtl.train.optimizer.adam.step`."""
+    """Update ``parameters [M, P]`` and ``state`` in place; arguments are those of :func:`.adam.step`."""
     parameters.mul_((1 - lr * options.weight_decay).to(parameters.dtype)[:, None])
     adam.apply(options.betas, options.eps, parameters, gradient, state, lr)

@@ -1,4 +1,4 @@
-"""The same learning rate throughout."""
+"""A constant learning rate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ else:
 
 
 class Options(registry.Options):
-    """No options."""
+    """The constant schedule has no options."""
 
     name: Literal["constant"] = "constant"
 
 
 def start(options: Options, num_members: int) -> dict[str, Tensor]:
-    """Factor 1."""
+    """Return the state of untrained members: a factor of 1 ``[M]``."""
     return {"factor": torch.ones(num_members, dtype=torch.float64)}
 
 
 def step(options: Options, state: dict[str, Tensor], epoch: int, epochs: int, val_loss: Tensor) -> None:
-    """Nothing changes."""
+    """Leave the factor as it is."""

@@ -17,10 +17,10 @@ ANNEALS = True
 
 
 class Options(registry.Options):
-    """From the full learning rate to ``floor`` times it over all epochs.
+    """The learning rate falls over all epochs, from its full value to ``floor`` times that.
 
     Attributes:
-        floor: factor that the last epoch approaches.
+        floor: the factor at the end of the last epoch.
     """
 
     name: Literal["cosine"] = "cosine"
@@ -28,11 +28,11 @@ class Options(registry.Options):
 
 
 def start(options: Options, num_members: int) -> dict[str, Tensor]:
-    """Factor 1."""
+    """Return the state of untrained members: a factor of 1 ``[M]``."""
     return constant.start(constant.Options(), num_members)
 
 
 def step(options: Options, state: dict[str, Tensor], epoch: int, epochs: int, val_loss: Tensor) -> None:
-    """Factor of the next epoch."""
-    wave = (1 + math.cos(math.pi * epoch / epochs)) / 2
-    state["factor"].fill_(options.floor + (1 - options.floor) * wave)
+    """Set the factor of the next epoch, the same for all members."""
+    half_wave = (1 + math.cos(math.pi * epoch / epochs)) / 2  # from 1 to 0
+    state["factor"].fill_(options.floor + (1 - options.floor) * half_wave)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Options(registry.Options):
-    """Factor ``gamma`` per epoch.
+    """The learning rate is multiplied by ``gamma`` after each epoch.
 
     Attributes:
         gamma: factor of each epoch.
@@ -27,10 +27,10 @@ class Options(registry.Options):
 
 
 def start(options: Options, num_members: int) -> dict[str, Tensor]:
-    """Factor 1."""
+    """Return the state of untrained members: a factor of 1 ``[M]``."""
     return constant.start(constant.Options(), num_members)
 
 
 def step(options: Options, state: dict[str, Tensor], epoch: int, epochs: int, val_loss: Tensor) -> None:
-    """Factor of the next epoch."""
+    """Set the factor of the next epoch, the same for all members."""
     state["factor"].fill_(options.gamma ** max(epoch - options.after, 0))

@@ -1,4 +1,4 @@
-"""Reduction where the validation loss no longer improves; each member has its own."""
+"""A learning rate that is reduced where the validation loss no longer improves, for each member by itself."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ else:
 
 
 class Options(registry.Options):
-    """As torch's ReduceLROnPlateau in mode ``min``.
+    """Options as those of torch's ReduceLROnPlateau in mode ``min``.
 
     Attributes:
         factor: multiplies the learning rate at each reduction.
-        patience: epochs without improvement that are let pass before a reduction.
-        threshold: least relative improvement that counts.
+        patience: how many epochs without improvement are tolerated; the next one brings a reduction.
+        threshold: smallest relative improvement that counts.
         floor: smallest factor.
     """
 
@@ -34,13 +34,13 @@ class Options(registry.Options):
 
 
 def start(options: Options, num_members: int) -> dict[str, Tensor]:
-    """Factor 1, no best loss yet."""
+    """Return the state of untrained members: a factor of 1, no best loss yet, no epoch waited; all ``[M]``."""
     ones = torch.ones(num_members, dtype=torch.float64)
     return {"factor": ones, "best": ones * float("inf"), "waited": torch.zeros_like(ones)}
 
 
 def step(options: Options, state: dict[str, Tensor], epoch: int, epochs: int, val_loss: Tensor) -> None:
-    """Compare with the best loss so far, member by member."""
+    """Compare ``val_loss [M]`` with each member's best so far, and reduce the factors whose patience has ended."""
     better = val_loss < state["best"] * (1 - options.threshold)
     state["best"] = torch.where(better, val_loss, state["best"])
     state["waited"] = torch.where(better, 0.0, state["waited"] + 1)

@@ -6,11 +6,12 @@ over that of epoch n − 2, and K the number of tasks; in the first two epochs t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveFloat
 
 from ensemble_mtl.config import registry
+from ensemble_mtl.config.sections import TrainConfig
 from ensemble_mtl.core.lazy import lazy_import
 from ensemble_mtl.core.runtime.rounding import elementwise
 from ensemble_mtl.train.weighting.scaling import normalised
@@ -23,32 +24,33 @@ else:
 
 
 class Options(registry.Options):
-    """Of the softmax.
+    """Options of dynamic weight average.
 
     Attributes:
-        temperature: the larger, the more equal the weights.
+        temperature: temperature of the softmax; a larger one makes the weights more equal.
     """
 
     name: Literal["dwa"] = "dwa"
     temperature: PositiveFloat = 2.0
 
 
-def start(config: Any, num_members: int, num_tasks: int) -> dict[str, Tensor]:
-    """Losses of the last epoch and of the one before it, both ``[M, T]``; NaN before there are any."""
-    nothing = torch.full((num_members, num_tasks), float("nan"), dtype=torch.float64)
-    return {"last": nothing, "before": nothing.clone()}
+def start(config: TrainConfig, num_members: int, num_tasks: int) -> dict[str, Tensor]:
+    """Return the state of untrained members: losses ``[M, T]`` of the last epoch and of the one before, both NaN."""
+    no_losses = torch.full((num_members, num_tasks), float("nan"), dtype=torch.float64)
+    return {"last": no_losses, "before": no_losses.clone()}
 
 
-def weights(config: Any, state: dict[str, Tensor], given: Tensor) -> Tensor:
-    """``[M, T]``, summing to the number of tasks that the member learns."""
-    learned = given > 0
+def weights(config: TrainConfig, state: dict[str, Tensor], configured: Tensor) -> Tensor:
+    """Return weights ``[M, T]`` that sum to the number of tasks that the member learns."""
+    learned = configured > 0
     ratio = state["last"] / state["before"]
-    # no ratio yet, or one of a task that nothing is left to learn of
+    # the ratio is not finite before the third epoch, nor once a task's loss is 0
     exponent = torch.where(ratio.isfinite(), ratio, 1.0) / config.weighting.temperature
+    # the largest exponent becomes 0, which changes no weight and keeps exp() from overflowing
     largest = torch.where(learned, exponent, -torch.inf).amax(1, keepdim=True)
     return normalised(elementwise(torch.exp, exponent - largest), learned)
 
 
-def epoch(config: Any, state: dict[str, Tensor], losses: Tensor) -> None:
-    """Remember the epoch's mean training losses."""
+def epoch(config: TrainConfig, state: dict[str, Tensor], losses: Tensor) -> None:
+    """Remember the epoch's mean training losses ``[M, T]``."""
     state["before"], state["last"] = state["last"], losses.clone()

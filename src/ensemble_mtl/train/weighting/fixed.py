@@ -1,26 +1,13 @@
-"""The weights of the configuration, ``tasks.<name>.weight``: 1 unless given."""
+"""The weights of the configuration, ``tasks.<name>.weight``: 1 unless it says otherwise."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from ensemble_mtl.config import registry
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 class Options(registry.Options):
-    """None."""
+    """Fixed weights have no options; they stand with the tasks, ``tasks.<name>.weight``."""
 
     name: Literal["fixed"] = "fixed"
-
-
-def start(config: Any, num_members: int, num_tasks: int) -> dict[str, Tensor]:
-    """There is nothing to remember."""
-    return {}
-
-
-def weights(config: Any, state: dict[str, Tensor], given: Tensor) -> Tensor:
-    """``[M, T]`` as given."""
-    return given

@@ -1,4 +1,4 @@
-"""Weights that are only known up to a factor."""
+"""Scaling of weights that are defined only up to a common factor."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ else:
 
 
 def normalised(shares: Tensor, learned: Tensor) -> Tensor:
-    """``shares [M, T]``, scaled so that those of a member's ``learned [M, T]`` tasks sum to their number; 0 elsewhere.
+    """Return ``shares [M, T]``, scaled so that those of the tasks that a member learns have a mean of 1; 0 elsewhere.
 
-    The mean weight is then 1, and with it the learning rate means what it does for equal weights.
+    With a mean weight of 1 the learning rate means the same as for equal weights.
+
+    Args:
+        shares: ``[M, T]`` positive weights, up to a factor for each member.
+        learned: ``[M, T]`` bool, whether the member learns the task.
     """
-    own = torch.where(learned, shares, 0.0)
-    return own * (learned.sum(1, keepdim=True) / row_sums(own))
+    shares_of_learned = torch.where(learned, shares, 0.0)
+    return shares_of_learned * (learned.sum(1, keepdim=True) / row_sums(shares_of_learned))
 
 
 def row_sums(values: Tensor) -> Tensor:
-    """``[M, 1]`` of ``[M, T]``, rounded the same whatever rows, and whatever columns of zeros, stand beside them."""
+    """Return the sums ``[M, 1]`` of the rows of ``values [M, T]``.
+
+    They are rounded the same whatever other rows, and whatever columns of zeros, ``values`` has: columns are added one
+    after the other, where ``sum`` may group them.
+    """
     return reduce(torch.add, values.unbind(1))[:, None]

@@ -29,10 +29,10 @@ again() { # why
 
 trap 'kill -USR1 "$child"' USR1 # before the limit, to this shell alone: checkpoint
 trap : TERM # at the end, to every process: let them checkpoint
-srun --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1 /venv/bin/python -m ensemble_mtl.launch.ray.nodes \
-    "$submission/ray-$SLURM_JOB_ID-$restarts" --nodes 2 --cpus 2 --gpus 0 -- /venv/bin/python -m ensemble_mtl \
-    run /studies/quickstart/jobs/quickstart-ray-1/study.yaml --out /studies/quickstart --launcher ray \
-    --no-report &
+srun --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1 /venv/bin/python -P -m ensemble_mtl.launch.ray.nodes \
+    "$submission/ray-$SLURM_JOB_ID-$restarts" --nodes 2 --cpus 2 --gpus 0 -- /venv/bin/python -P -m \
+    ensemble_mtl run /studies/quickstart/jobs/quickstart-ray-1/study.yaml --out /studies/quickstart --launcher \
+    ray --no-report &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait, not the child
 wait "$child"

@@ -28,7 +28,7 @@ again() { # why
 }
 
 trap : USR1 USR2 INT TERM # LSF sends them to every process of the job: let them checkpoint
-/venv/bin/python -m ensemble_mtl run /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
+/venv/bin/python -P -m ensemble_mtl run /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
     /studies/quickstart --launcher local --no-report --set launch.launcher.workers=4 --part "$LSB_JOBINDEX/6" &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait, not the child

@@ -28,7 +28,7 @@ again() { # why
 }
 
 trap : USR1 USR2 INT TERM # LSF sends them to every process of the job: let them checkpoint
-mpiexec -n 8 /venv/bin/python -m mpi4py -m ensemble_mtl run \
+mpiexec -n 8 /venv/bin/python -P -m mpi4py -m ensemble_mtl run \
     /studies/quickstart/jobs/quickstart-mpi-1/study.yaml --out /studies/quickstart --launcher mpi --no-report &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait, not the child

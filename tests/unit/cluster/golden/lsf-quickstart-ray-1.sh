@@ -28,8 +28,8 @@ again() { # why
 }
 
 trap : USR1 USR2 INT TERM # LSF sends them to every process of the job: let them checkpoint
-mpiexec -n 2 -ppn 1 /venv/bin/python -m ensemble_mtl.launch.ray.nodes "$submission/ray-$LSB_JOBID-$restarts" \
-    --nodes 2 --cpus 4 --gpus 0 -- /venv/bin/python -m ensemble_mtl run \
+mpiexec -n 2 -ppn 1 /venv/bin/python -P -m ensemble_mtl.launch.ray.nodes "$submission/ray-$LSB_JOBID-$restarts" \
+    --nodes 2 --cpus 4 --gpus 0 -- /venv/bin/python -P -m ensemble_mtl run \
     /studies/quickstart/jobs/quickstart-ray-1/study.yaml --out /studies/quickstart --launcher ray --no-report &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait, not the child

@@ -12,5 +12,5 @@
 
 module load python
 export OMP_NUM_THREADS=1
-exec /venv/bin/python -m ensemble_mtl report /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
+exec /venv/bin/python -P -m ensemble_mtl report /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
     /studies/quickstart

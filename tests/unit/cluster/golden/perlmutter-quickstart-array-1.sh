@@ -33,7 +33,7 @@ again() { # why
 
 trap 'kill -USR1 "$child"' USR1 # before the limit, to this shell alone: checkpoint
 trap : TERM # at the end, to every process: let them checkpoint
-/venv/bin/python -m ensemble_mtl run /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
+/venv/bin/python -P -m ensemble_mtl run /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
     /studies/quickstart --launcher local --no-report --set launch.launcher.workers=16 \
     --part "$SLURM_ARRAY_TASK_ID/2" &
 child=$!

@@ -33,7 +33,7 @@ again() { # why
 
 trap 'kill -USR1 "$child"' USR1 # before the limit, to this shell alone: checkpoint
 trap : TERM # at the end, to every process: let them checkpoint
-srun --kill-on-bad-exit=1 /venv/bin/python -m mpi4py -m ensemble_mtl run \
+srun --kill-on-bad-exit=1 /venv/bin/python -P -m mpi4py -m ensemble_mtl run \
     /studies/quickstart/jobs/quickstart-mpi-1/study.yaml --out /studies/quickstart --launcher mpi --no-report &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait, not the child

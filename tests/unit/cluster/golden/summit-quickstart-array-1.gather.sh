@@ -9,5 +9,5 @@
 
 module load open-ce
 export OMP_NUM_THREADS=1
-exec /venv/bin/python -m ensemble_mtl report /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
+exec /venv/bin/python -P -m ensemble_mtl report /studies/quickstart/jobs/quickstart-array-1/study.yaml --out \
     /studies/quickstart

@@ -30,7 +30,7 @@ again() { # why
 }
 
 trap : USR1 USR2 INT TERM # LSF sends them to every process of the job: let them checkpoint
-jsrun -n 1 -r 1 -a 1 -c 42 -g 6 -b none /venv/bin/python -m ensemble_mtl run \
+jsrun -n 1 -r 1 -a 1 -c 42 -g 6 -b none /venv/bin/python -P -m ensemble_mtl run \
     /studies/quickstart/jobs/quickstart-array-1/study.yaml --out /studies/quickstart --launcher local \
     --no-report --set launch.launcher.workers=12 --part "$LSB_JOBINDEX/2" &
 child=$!

@@ -30,10 +30,10 @@ again() { # why
 }
 
 trap : USR1 USR2 INT TERM # LSF sends them to every process of the job: let them checkpoint
-jsrun -n 4 -r 1 -a 1 -c 42 -g 6 -b none /venv/bin/python -m ensemble_mtl.launch.ray.nodes \
-    "$submission/ray-$LSB_JOBID-$restarts" --nodes 4 --cpus 42 --gpus 6 -- /venv/bin/python -m ensemble_mtl run \
-    /studies/quickstart/jobs/quickstart-ray-1/study.yaml --out /studies/quickstart --launcher ray --no-report \
-    --set launch.launcher.gpus_per_shard=0.5 &
+jsrun -n 4 -r 1 -a 1 -c 42 -g 6 -b none /venv/bin/python -P -m ensemble_mtl.launch.ray.nodes \
+    "$submission/ray-$LSB_JOBID-$restarts" --nodes 4 --cpus 42 --gpus 6 -- /venv/bin/python -P -m ensemble_mtl \
+    run /studies/quickstart/jobs/quickstart-ray-1/study.yaml --out /studies/quickstart --launcher ray \
+    --no-report --set launch.launcher.gpus_per_shard=0.5 &
 child=$!
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends a wait, not the child
 wait "$child"

@@ -72,7 +72,7 @@ def test_unstorable_arrays_are_refused_by_name(tmp_path: Path, array: np.ndarray
 
 @pytest.mark.parametrize("meta", [float("nan"), {1, 2}])
 def test_meta_that_is_not_json_is_refused(tmp_path: Path, meta: object) -> None:
-    with pytest.raises(StoreError, match="meta is not JSON"):
+    with pytest.raises(StoreError, match="the meta value is not JSON"):
         bp.save(tmp_path / "x.bp", {}, meta)
 
 

@@ -82,8 +82,8 @@ def test_files_are_written_once_and_again_when_options_change(tmp_path: Path) ->
     assert file.stat().st_mtime_ns == before
     file.unlink()
     assert len(data(tmp_path).graphs) == 60
-    other = data(tmp_path, seed=1)
-    assert not np.array_equal(other.graphs[7].atomic_numbers, first.graphs[7].atomic_numbers)
+    reseeded = data(tmp_path, seed=1)
+    assert not np.array_equal(reseeded.graphs[7].atomic_numbers, first.graphs[7].atomic_numbers)
     assert [entry.name for entry in tmp_path.iterdir()] == ["alloy"]
 
 
@@ -95,12 +95,12 @@ def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_read_numbers_are_the_models(tmp_path: Path) -> None:
-    found = data(tmp_path)
+    source_data = data(tmp_path)
     options = alloy.Options(num_configurations=60)
     solution = solve(alloy.arrangements(options))
-    assert found.synthetic
-    assert "synthetic" in found.notes[0]
-    for g, graph in enumerate(found.graphs):
+    assert source_data.synthetic
+    assert "synthetic" in source_data.notes[0]
+    for g, graph in enumerate(source_data.graphs):
         assert graph.targets["total_energy"][0] == solution.energy[g]
         assert graph.targets["charge_transfer"] == pytest.approx(solution.transfer[g], abs=1e-6)
         assert graph.targets["magnetic_moment"] == pytest.approx(solution.moment[g], abs=1e-6)
@@ -109,9 +109,9 @@ def test_read_numbers_are_the_models(tmp_path: Path) -> None:
 def test_the_line_format_is_that_of_lsms(tmp_path: Path) -> None:
     data(tmp_path)
     line = (tmp_path / "alloy/out_0").read_text().splitlines()[2]
-    zero, one = f"{0:21.15f}", f"{1:21.15f}"
+    zero, unit = f"{0:21.15f}", f"{1:21.15f}"
     x = y = f"{2.609:21.15f}"
-    vectors = [f"{zero}  {zero}  {end}" for end in (one, zero, one)]
+    vectors = [f"{zero}  {zero}  {end}" for end in (unit, zero, unit)]
     expected = f" 26        1  {x}  {y}  {3.529:21.15f}  {26:12.6f} "
     assert line.startswith(expected)
     assert line.endswith(f"  {vectors[0]}   -1.00  {vectors[1]}    0.0000  {vectors[2]}")

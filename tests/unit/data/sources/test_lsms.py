@@ -1,16 +1,13 @@
-import io
-import lzma
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.alloys import data, silent
+from helpers.alloys import data
+from helpers.lsms_files import equal, read
 from pydantic import ValidationError
 
 from ensemble_mtl.core.errors import DataError
 from ensemble_mtl.core.units import BOHR_IN_ANGSTROM
-from ensemble_mtl.data.graph import SourceData
 from ensemble_mtl.data.sources import lsms, parallel
 
 
@@ -20,10 +17,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "alloy"
 
 
-def read(path: Path, **options: object) -> SourceData:
-    return lsms.read(lsms.Options.model_validate({"path": path, **options}), raw=path, progress=silent)
-
-
 def change(file: Path, line: int, old: str, new: str) -> None:
     lines = file.read_text().splitlines(keepends=True)
     assert old in lines[line - 1]
@@ -31,23 +24,10 @@ def change(file: Path, line: int, old: str, new: str) -> None:
     file.write_text("".join(lines))
 
 
-def pack(folder: Path, archive: Path, mode: str = "w:xz") -> Path:
-    with tarfile.open(archive, mode) as tar:
-        tar.add(folder, folder.name)
-    return archive
-
-
-def equal(one: SourceData, other: SourceData) -> bool:
-    pairs = list(zip(one.graphs, other.graphs, strict=True))
-    same = [a.name == b.name and np.array_equal(a.positions, b.positions) for a, b in pairs]
-    targets = [np.array_equal(a.targets[info.name], b.targets[info.name]) for a, b in pairs for info in lsms.TARGETS]
-    return all(same) and all(targets) and one.notes == other.notes
-
-
 def test_numbers_and_units(folder: Path) -> None:
-    found = read(folder, cell=[10.436, 10.436, 14.116])
-    assert [graph.name for graph in found.graphs] == [f"out_{k}" for k in range(15)]  # out_2 before out_10
-    graph = found.graphs[5]
+    source_data = read(folder, cell=[10.436, 10.436, 14.116])
+    assert [graph.name for graph in source_data.graphs] == [f"out_{k}" for k in range(15)]  # out_2 before out_10
+    graph = source_data.graphs[5]
     row = (folder / "out_5").read_text().splitlines()[4].split()
     assert graph.atomic_numbers[3] == int(row[0])
     assert graph.positions[3] == pytest.approx([float(x) * BOHR_IN_ANGSTROM for x in row[2:5]], rel=1e-15)
@@ -55,26 +35,26 @@ def test_numbers_and_units(folder: Path) -> None:
     assert graph.targets["charge_transfer"][3] == float(row[5]) - int(row[0])
     assert graph.targets["magnetic_moment"][3] == float(row[6])
     assert np.diag(graph.cell) == pytest.approx(np.array([10.436, 10.436, 14.116]) * BOHR_IN_ANGSTROM)
-    assert {info.name: info.unit for info in found.targets}["magnetic_moment"] == "μB"
+    assert {info.name: info.unit for info in source_data.targets}["magnetic_moment"] == "μB"
 
 
 def test_mixing_enthalpy_refers_to_the_pure_configurations(folder: Path) -> None:
-    found = read(folder)
-    energy = [graph.targets["total_energy"][0] for graph in found.graphs]
-    iron = (found.graphs[7].atomic_numbers == 26).sum() / 16
-    assert found.graphs[0].targets["mixing_enthalpy"][0] == 0.0
-    assert found.graphs[1].targets["mixing_enthalpy"][0] == 0.0
+    source_data = read(folder)
+    energy = [graph.targets["total_energy"][0] for graph in source_data.graphs]
+    iron = (source_data.graphs[7].atomic_numbers == 26).sum() / 16
+    assert source_data.graphs[0].targets["mixing_enthalpy"][0] == 0.0
+    assert source_data.graphs[1].targets["mixing_enthalpy"][0] == 0.0
     expected = energy[7] - iron * energy[0] - (1 - iron) * energy[1]
-    assert found.graphs[7].targets["mixing_enthalpy"][0] == pytest.approx(expected, abs=1e-9)
-    assert "from out_0" in found.notes[0]
+    assert source_data.graphs[7].targets["mixing_enthalpy"][0] == pytest.approx(expected, abs=1e-9)
+    assert "from out_0" in source_data.notes[0]
 
 
 def test_given_references_override(folder: Path) -> None:
     (folder / "out_0").unlink()
     with pytest.raises(DataError, match=r"no configuration of pure Fe .*data\.references: \{Fe"):
         read(folder)
-    found = read(folder, references={"Fe": -2541.0})
-    assert "-2541.0000000000 Ry/atom, as configured" in found.notes[0]
+    source_data = read(folder, references={"Fe": -2541.0})
+    assert "-2541.0000000000 Ry/atom, as configured" in source_data.notes[0]
     with pytest.raises(ValidationError, match="expected a chemical symbol"):
         lsms.Options(path=folder, references={"Xx": 1.0})
 
@@ -83,18 +63,9 @@ def test_the_lowest_of_several_references_is_taken(folder: Path) -> None:
     text = (folder / "out_0").read_text()
     head, rest = text.split(" ", 1)
     (folder / "out_99").write_text(f"{float(head) - 1:.12f} {rest}")
-    found = read(folder)
-    assert "from out_99, the lowest of 2 pure configurations" in found.notes[0]
-    assert found.graphs[0].targets["mixing_enthalpy"][0] == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_an_archive_reads_like_its_folder(folder: Path, tmp_path: Path, mode: str) -> None:
-    (folder / ".hidden").write_text("not data")
-    (folder / "link").symlink_to(folder / "out_0")
-    archive = pack(folder, tmp_path / "set.tar", mode)
-    (folder / "link").unlink()
-    assert equal(read(archive), read(folder))
+    source_data = read(folder)
+    assert "from out_99, the lowest of 2 pure configurations" in source_data.notes[0]
+    assert source_data.graphs[0].targets["mixing_enthalpy"][0] == pytest.approx(1.0)
 
 
 def test_parallel_reading_gives_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,9 +146,9 @@ def test_a_cut_reference_is_never_used(folder: Path) -> None:
     lines = (folder / "out_0").read_text().splitlines(keepends=True)
     (folder / "out_99").write_text("".join(lines))
     (folder / "out_0").write_text("".join(lines[:13]))
-    found = read(folder, on_error="skip")
-    assert found.graphs[6].name == "out_7"
-    assert np.array_equal(found.graphs[6].targets["mixing_enthalpy"], whole)
+    source_data = read(folder, on_error="skip")
+    assert source_data.graphs[6].name == "out_7"
+    assert np.array_equal(source_data.graphs[6].targets["mixing_enthalpy"], whole)
 
 
 def test_the_larger_of_two_equally_common_sizes_is_the_whole_one(tmp_path: Path) -> None:
@@ -191,35 +162,31 @@ def test_the_larger_of_two_equally_common_sizes_is_the_whole_one(tmp_path: Path)
     assert [graph.targets["mixing_enthalpy"][0] for graph in mixed.graphs] == [0.0, 0.0]
 
 
-def test_options_of_before_mixed_cells_serialise_as_before(tmp_path: Path) -> None:
-    fields = {"name", "path", "on_error", "cell", "atoms_per_cell", "references"}
-    assert set(lsms.Options(path=tmp_path).model_dump()) == fields
-    assert set(lsms.Options(path=tmp_path, workers=2, mixed_cells=False).model_dump(mode="json")) == fields
-    assert lsms.Options(path=tmp_path, mixed_cells=True).model_dump()["mixed_cells"] is True
+def test_mixed_cells_and_a_number_of_atoms_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="exclude each other"):
         lsms.Options(path=tmp_path, mixed_cells=True, atoms_per_cell=16)
 
 
 def test_skipping_lists_what_was_left_out(folder: Path) -> None:
     (folder / "out_4").write_bytes(b"")
-    found = read(folder, on_error="skip")
-    assert len(found.graphs) == 14
-    assert found.skipped == [
+    source_data = read(folder, on_error="skip")
+    assert len(source_data.graphs) == 14
+    assert source_data.skipped == [
         "alloy:out_4: empty file, expected energies and one line per atom; copy it again from its source"
     ]
-    only = folder / "sub"
-    only.mkdir()
-    (folder / "out_4").rename(only / "out_4")
+    subfolder = folder / "sub"
+    subfolder.mkdir()
+    (folder / "out_4").rename(subfolder / "out_4")
     with pytest.raises(DataError, match="all 1 files are malformed"):
-        read(only, on_error="skip")
+        read(subfolder, on_error="skip")
 
 
 def test_seven_columns_and_a_lone_energy_are_enough(tmp_path: Path) -> None:
     for z, energy in ((26, -1.5), (78, -3.5)):
         (tmp_path / f"pure{z}").write_text(f"{energy}\n{z} 0 0 0 0 {z} 0.5\n\n")
-    found = read(tmp_path)
-    assert np.isnan(found.graphs[0].targets["fermi_energy"]).all()
-    assert found.graphs[0].targets["total_energy"] == [-1.5]
+    source_data = read(tmp_path)
+    assert np.isnan(source_data.graphs[0].targets["fermi_energy"]).all()
+    assert source_data.graphs[0].targets["total_energy"] == [-1.5]
 
 
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:
@@ -231,90 +198,6 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     with pytest.raises(DataError, match="damaged, or not a tar archive"):
         read(tmp_path / "text")
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_cut_archive_is_found_wherever_it_is_cut(folder: Path, tmp_path: Path, mode: str) -> None:
-    whole = pack(folder, tmp_path / "set.tar", mode).read_bytes()
-    end = whole.rstrip(b"\0") if mode == "w" else whole
-    for length in {0, 1, 511, 512, 1024, len(end) // 3, len(end) // 2, len(end) - 1}:
-        if length < len(end):
-            (tmp_path / "cut.tar").write_bytes(whole[:length])
-            with pytest.raises(DataError, match=r"cut\.tar: .*copy it again"):
-                read(tmp_path / "cut.tar", atoms_per_cell=16)
-
-
-def test_a_tar_cut_between_members_or_with_a_damaged_header_is_found(folder: Path, tmp_path: Path) -> None:
-    archive = pack(folder, tmp_path / "set.tar", "w")
-    with tarfile.open(archive) as tar:
-        third = tar.getmembers()[3].offset
-    whole = archive.read_bytes()
-    for content in (whole[:third], whole[: third + 100], whole[:third] + b"x" * 512 + whole[third + 512 :]):
-        archive.write_bytes(content)
-        with pytest.raises(DataError, match="stops without an end mark"):
-            read(archive)
-
-
-def test_flipped_bytes_of_a_compressed_archive_are_found(folder: Path, tmp_path: Path) -> None:
-    whole = pack(folder, tmp_path / "set.tar.xz").read_bytes()
-    for place in (len(whole) // 4, len(whole) // 2, len(whole) - 40):
-        changed = bytearray(whole)
-        changed[place] ^= 255
-        (tmp_path / "bad.tar.xz").write_bytes(changed)
-        with pytest.raises(DataError, match=r"bad\.tar\.xz"):
-            read(tmp_path / "bad.tar.xz")
-
-
-def test_one_name_twice_is_refused(folder: Path, tmp_path: Path) -> None:
-    content = (folder / "out_0").read_bytes()
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for _ in range(2):
-            entry = tarfile.TarInfo("set/out_0")
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    (tmp_path / "twice.tar.xz").write_bytes(lzma.compress(stream.getvalue()))
-    with pytest.raises(DataError, match="out_0 is in it twice"):
-        read(tmp_path / "twice.tar.xz")
-
-
-def rename(folder: Path, archive: Path, names: dict[str, str]) -> Path:
-    with tarfile.open(archive, "w") as tar:
-        for source, name in names.items():
-            tar.add(folder / source, name)
-    return archive
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (("set/out_0", "set/out_1"), ["out_0", "out_1"]),
-        (("./set/out_0", "./set/out_1"), ["out_0", "out_1"]),
-        (("set/a/out_1", "set/b/out_1"), ["a/out_1", "b/out_1"]),
-        (("a/out_1", "b/out_1"), ["a/out_1", "b/out_1"]),
-        (("out_1", "a/out_1"), ["a/out_1", "out_1"]),
-        (("out_1", "out_2"), ["out_1", "out_2"]),
-    ],
-)
-def test_only_a_folder_around_all_files_of_an_archive_is_left_out(
-    folder: Path, tmp_path: Path, names: tuple[str, str], expected: list[str]
-) -> None:
-    archive = rename(folder, tmp_path / "set.tar", dict(zip(("out_0", "out_1"), names, strict=True)))
-    found = read(archive)
-    assert [graph.name for graph in found.graphs] == expected
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path / "unpacked", filter="data")
-    inner = tmp_path / "unpacked" / ("set" if "set/" in names[0] else "")
-    assert equal(read(inner), found)
-
-
-def test_a_fault_in_an_archive_is_named_as_its_graph_would_be(folder: Path, tmp_path: Path) -> None:
-    (folder / "out_3").write_bytes(b"")
-    with pytest.raises(DataError, match=r"^set\.tar:out_3: empty file"):
-        read(pack(folder, tmp_path / "set.tar", "w"))
-    archive = rename(folder, tmp_path / "two.tar", {"out_0": "a/out_0", "out_3": "b/out_3"})
-    with pytest.raises(DataError, match=r"^two\.tar:b/out_3: empty file"):
-        read(archive)
 
 
 def test_degenerate_cells_are_refused(tmp_path: Path) -> None:

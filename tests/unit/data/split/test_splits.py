@@ -57,10 +57,10 @@ def test_groups_stay_whole(way: ModuleType, store: GraphStore) -> None:
     keys = symmetry.symmetry_keys(store)
     assert len(np.unique(keys)) < 300
     parts = draw(way, store, group="symmetry").parts
-    held = [set(keys[part].tolist()) for part in parts.values()]
-    assert not held[0] & held[1]
-    assert not held[0] & held[2]
-    assert not held[1] & held[2]
+    keys_of_parts = [set(keys[part].tolist()) for part in parts.values()]
+    assert not keys_of_parts[0] & keys_of_parts[1]
+    assert not keys_of_parts[0] & keys_of_parts[2]
+    assert not keys_of_parts[1] & keys_of_parts[2]
 
 
 def test_each_composition_is_split_on_its_own(store: GraphStore) -> None:
@@ -123,11 +123,11 @@ def test_quotas_are_exact_where_they_can_be() -> None:
 
 @pytest.mark.parametrize(("num", "train"), [(3, 2), (9, 6), (23, 16)])
 def test_ties_favour_neither_val_nor_test(num: int, train: int) -> None:
-    found = [counted(dealer(seed=seed).deal(np.arange(num))) for seed in range(400)]
-    assert {counts[0] for counts in found} == {train}
-    more_val = sum(counts[1] > counts[2] for counts in found)
+    sizes = [counted(dealer(seed=seed).deal(np.arange(num))) for seed in range(400)]
+    assert {counts[0] for counts in sizes} == {train}
+    more_val = sum(counts[1] > counts[2] for counts in sizes)
     assert more_val == pytest.approx(200, abs=50)  # five standard deviations
-    assert all(abs(counts[1] - counts[2]) == 1 for counts in found)
+    assert all(abs(counts[1] - counts[2]) == 1 for counts in sizes)
 
 
 WEIGHTS = st.tuples(st.integers(6, 12), st.integers(1, 3), st.integers(1, 3))
@@ -144,10 +144,10 @@ def test_many_small_compositions_meet_the_shares_together(sizes: list[int], weig
     assert (part[alone] == 0).all()
     for members in compositions(store).members():
         assert len(members) < 3 or 0 in part[members]
-    total, wanted = np.bincount(part, minlength=3), len(part) * fractions
+    total, shares = np.bincount(part, minlength=3), len(part) * fractions
     # lone ones, or those that the rule of one in train forces, may be more than train's share
     forced = len(alone) + sum(size >= 3 for size in sizes)
-    assert forced > wanted[0] or (np.abs(total - wanted) < 1).all()
+    assert forced > shares[0] or (np.abs(total - shares) < 1).all()
 
 
 @given(SIZES, WEIGHTS, st.integers(0, 1000), st.integers(2, 5))
@@ -181,9 +181,11 @@ def composed(sizes: Sequence[int]) -> GraphStore:
     """As many graphs of each composition as ``sizes`` says; composition k has k atoms of Pt and the rest Fe."""
     num_atoms = len(sizes)
     platinum = np.repeat(np.arange(num_atoms), sizes)
-    made = lattice_store(len(platinum))
+    lattices = lattice_store(len(platinum))
     numbers = np.where(np.arange(num_atoms) < platinum[:, None], 78, 26).astype(np.int16)
-    return dataclasses.replace(made, node_ptr=num_atoms * np.arange(len(platinum) + 1), atomic_numbers=numbers.ravel())
+    return dataclasses.replace(
+        lattices, node_ptr=num_atoms * np.arange(len(platinum) + 1), atomic_numbers=numbers.ravel()
+    )
 
 
 def assigned(store: GraphStore, fractions: Sequence[float], seed: int) -> IntArray:
@@ -196,11 +198,11 @@ def assigned(store: GraphStore, fractions: Sequence[float], seed: int) -> IntArr
 
 
 def test_an_empty_part_is_refused(tmp_path: Path) -> None:
-    few = graphs(tmp_path, num_configurations=4)
+    small = graphs(tmp_path, num_configurations=4)
     with pytest.raises(DataError, match=r"the val part is empty, with 4 graphs .*use more graphs"):
-        draw(composition, few)
+        draw(composition, small)
     with pytest.raises(DataError, match="part is empty"):
-        draw(random, few, fractions=(0.98, 0.01, 0.01))
+        draw(random, small, fractions=(0.98, 0.01, 0.01))
 
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (1.0, 0.0, 0.0), (0.5, 0.5)])

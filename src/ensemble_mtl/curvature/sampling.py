@@ -1,4 +1,4 @@
-"""Trace by Hutchinson's estimator (Hutchinson 1990; Avron and Toledo 2011)."""
+"""Random sign vectors, and means of samples with their standard errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ensemble_mtl.curvature.operator import Operator
 
 
 @dataclass(frozen=True)
-class TraceEstimate:
-    """Mean of vᵀAv over random sign vectors.
+class SampleMean:
+    """The mean of independent samples for each of M members.
+
+    Of vᵀAv with random sign vectors v it is Hutchinson's estimate of tr A (Hutchinson 1990; Avron and Toledo 2011). The
+    variance of one sample is then 2 Σ_{i≠j} A_ij², as small as it can be for independent components.
 
     Attributes:
         samples: ``[M, n]`` the values, float64.
@@ -22,7 +25,7 @@ class TraceEstimate:
 
     @property
     def mean(self) -> Tensor:
-        """``[M]`` estimates of the traces."""
+        """``[M]`` means."""
         return self.samples.mean(1)
 
     @property
@@ -36,23 +39,8 @@ class TraceEstimate:
         return (square / (count - 1) / count).sqrt()
 
 
-def trace(operator: Operator, num_samples: int, generator: torch.Generator) -> TraceEstimate:
-    """Estimate tr A from ``num_samples`` products.
-
-    Each v has independent Rademacher components; all members get the same v, so that their
-    estimates are paired. The variance is 2 Σ_{i≠j} A_ij², as small as it can be for
-    independent components.
-    """
-    num_members, size = operator.shape
-    values = []
-    for _ in range(num_samples):
-        v = rademacher(size, operator, generator).expand(num_members, size)
-        values.append((v.double() * operator.matvec(v).double()).sum(1))
-    return TraceEstimate(torch.stack(values, dim=1))
-
-
 def rademacher(size: int, like: Operator | Tensor, generator: torch.Generator) -> Tensor:
-    """``[1, size]`` signs, of the type and on the device of ``like``."""
+    """``[1, size]`` independent random signs, of the type and on the device of ``like``; one row serves all members."""
     eights = torch.randint(0, 256, (-(-size // 8), 1), generator=generator, dtype=torch.uint8)
     bits = eights.to(like.device) >> torch.arange(8, dtype=torch.uint8, device=like.device) & 1
     return bits.flatten()[None, :size].to(like.dtype).mul_(2).sub_(1)
