@@ -6,7 +6,7 @@ Numbers are compared bit for bit with a run on the CPU by the same operations. O
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -195,7 +195,8 @@ def test_the_host_waits_no_more_than_it_did(shards: Shards, monkeypatch: pytest.
     with emulated() as gpu:
         problem, state, weights = _stack(shards, written)
         steps: list[int] = []
-        monkeypatch.setattr(recorded, "each", lambda step, batches, record: steps.extend(_waits(gpu, step, batches)))
+        counting = lambda step, _: lambda graphs: steps.append(_waits(gpu, step, graphs))  # noqa: E731
+        monkeypatch.setattr(recorded, "RecordedStep", counting)
         gpu.reset()
         run_epoch(problem, state, weights)
         epoch = gpu.syncs.total() - sum(steps)
@@ -214,15 +215,12 @@ def _stack(shards: Shards, written: dict[str, Any]) -> tuple[Problem, StackState
     return problem, state, torch.ones(2, len(written["tasks"]), device="cuda")
 
 
-def _waits(gpu: CountingMode, step: recorded.Step, batches: Sequence[Tensor]) -> list[int]:
-    """How often the host waits in each step; nothing may be copied to the device in any."""
-    counted = []
-    for graphs in batches:
-        waits, copies = gpu.syncs.total(), gpu.copies[TO_DEVICE]
-        step(graphs)
-        counted.append(gpu.syncs.total() - waits)
-        assert gpu.copies[TO_DEVICE] == copies
-    return counted
+def _waits(gpu: CountingMode, step: recorded.Step, graphs: Tensor) -> int:
+    """How often the host waits in a step, in which nothing may be copied to the device."""
+    waits, copies = gpu.syncs.total(), gpu.copies[TO_DEVICE]
+    step(graphs)
+    assert gpu.copies[TO_DEVICE] == copies
+    return gpu.syncs.total() - waits
 
 
 @pytest.mark.parametrize("kind", [LATTICE, MOLECULES])

@@ -194,7 +194,7 @@ if os.environ.get("PMI_RANK") == "{rank}":
     def fault(*arguments):
         threading.Thread(target=signals, daemon=True).start()
         raise RuntimeError("this rank is broken")
-    shard.attempt = fault
+    shard.train_shard = fault
 """
 """Breaks one rank, and asks it to stop from then on, as a launcher does when another rank has ended."""
 

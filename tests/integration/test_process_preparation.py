@@ -33,12 +33,12 @@ def load_torch(load, module):
 
 def load_shard(load, module):
     load(module)
-    attempt = module.attempt
+    train_shard = module.train_shard
     def recorded(*arguments):
         import torch
         record(what="trains", threads=torch.get_num_threads(), pid=os.getpid())
-        attempt(*arguments)
-    module.attempt = recorded
+        return train_shard(*arguments)
+    module.train_shard = recorded
 
 LOADERS = {{"torch": load_torch, "ensemble_mtl.worker.shard": load_shard}}
 
@@ -163,7 +163,7 @@ def test_every_verb(folder: Folder) -> None:
         ["validate", "tiny.yaml"], ["plan", "tiny.yaml"], ["plan", "tiny.yaml", "--measure"],
         ["data", "build", "tiny.yaml"], ["status", "tiny.yaml"], ["run", "tiny.yaml", "--no-report"],
         ["gather", "tiny.yaml"], ["report", "tiny.yaml"], ["submit", "tiny.yaml", "--scheduler", "slurm", "--dry-run"],
-        ["cancel", "tiny.yaml"], ["completion", "bash"],
+        ["cancel", "tiny.yaml"], ["completion", "bash"], ["schema", "config"],
         ["reproduce", "appendix-e", "--size", 20, "--samples", 10, "--steps", 5, "--out", "figures"],
     ]  # fmt: skip
     verb: list[object]
